@@ -1,0 +1,1 @@
+//! The control plane: the registry in, discovery and identities out.

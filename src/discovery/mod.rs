@@ -1,0 +1,3 @@
+//! The model that both planes share, and the stream between them.
+
+pub mod model;

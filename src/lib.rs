@@ -1,0 +1,12 @@
+//! Outrigger: a service mesh that turns the microservice patterns into configuration.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod controller;
+pub mod discovery;
+pub mod identity;
+pub mod proxy;
+pub mod resilience;
+pub mod telemetry;
+pub mod units;

@@ -1,0 +1,1 @@
+//! The data plane: a connection's way from accept to close.

@@ -1,0 +1,1 @@
+//! Metrics, traces, access log, and the admin port that shows them.
