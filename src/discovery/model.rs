@@ -88,8 +88,8 @@ pub struct Service {
     pub key: ServiceKey,
     #[serde(default)]
     pub protocol: Protocol,
-    /// In no order that matters: precedence is the Gateway API's. Empty: everything goes to
-    /// the service's own endpoints.
+    /// Precedence is the Gateway API's; the order decides only where that leaves a tie. Empty:
+    /// everything goes to the service's own endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     #[serde(default)]

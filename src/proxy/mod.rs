@@ -1,1 +1,4 @@
 //! The data plane: a connection's way from accept to close.
+
+pub mod head;
+pub mod route;

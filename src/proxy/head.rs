@@ -1,0 +1,292 @@
+//! The head of a message between two connections: which requests are refused, what belongs to
+//! one connection only, and how a host is written in HTTP/1 and in HTTP/2.
+//!
+//! What hyper 1.12 does before us, so that it is not done twice:
+//! * HTTP/1: refuses obs-fold, bare CR, whitespace before the colon, differing or invalid
+//!   Content-Length, Transfer-Encoding in HTTP/1.0 and one that does not end in `chunked`.
+//!   Content-Length beside Transfer-Encoding it drops and closes after the exchange: what comes
+//!   here has one reading already, and the rule below covers heads from elsewhere.
+//! * HTTP/2 (h2 0.4): refuses connection headers, TE other than `trailers`, repeated or late
+//!   pseudo headers, and a malformed `:authority` or `:path`.
+//! * Neither looks at `Host`: that is done here.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    header::{self, HOST},
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+
+/// Why a request is answered 400 (and its HTTP/1 connection closed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRequest {
+    #[error("more than one Host header")]
+    SeveralHosts,
+    #[error("no Host header, which HTTP/1.1 requires")]
+    NoHost,
+    #[error("the host is empty or malformed")]
+    InvalidHost,
+    #[error("the Host header names another host than the request's target")]
+    HostMismatch,
+    #[error("a user name or password in the request's target")]
+    UserInfo,
+    #[error("the path does not start with a slash")]
+    RelativePath,
+    #[error("both Content-Length and Transfer-Encoding")]
+    TwoLengths,
+    #[error("more than one Content-Length header")]
+    SeveralLengths,
+    #[error("a Transfer-Encoding other than chunked, once")]
+    TransferEncoding,
+}
+
+/// Refuses what two readers could understand differently.
+///
+/// # Errors
+/// The first reason found; the answer is 400.
+pub fn validate(request: &Parts) -> Result<(), BadRequest> {
+    validate_host(request)?;
+    validate_target(request)?;
+    validate_framing(&request.headers)
+}
+
+fn validate_host(request: &Parts) -> Result<(), BadRequest> {
+    let mut hosts = request.headers.get_all(HOST).iter();
+    let header = hosts.next();
+    if hosts.next().is_some() {
+        return Err(BadRequest::SeveralHosts);
+    }
+    // Also with an absolute target (RFC 9112 3.2).
+    if header.is_none() && request.version == Version::HTTP_11 {
+        return Err(BadRequest::NoHost);
+    }
+    if let Some(target) = request.uri.authority() {
+        validate_authority(target)?;
+    }
+    let Some(header) = header else { return Ok(()) };
+    let header = Authority::try_from(header.as_bytes()).map_err(|_| BadRequest::InvalidHost)?;
+    validate_authority(&header)?;
+    // RFC 9112 would have us believe the target; whoever sends two different hosts hopes that
+    // two readers believe different ones.
+    match request.uri.authority() {
+        Some(target) if !same_host(target, &header, request.uri.scheme()) => {
+            Err(BadRequest::HostMismatch)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn validate_authority(authority: &Authority) -> Result<(), BadRequest> {
+    let text = authority.as_str();
+    if text.contains('@') {
+        return Err(BadRequest::UserInfo);
+    }
+    let port = &text[without_port(text).len()..];
+    let valid_port = port.is_empty() || authority.port_u16().is_some();
+    let valid_host = !authority.host().is_empty() && text.is_ascii();
+    (valid_host && valid_port)
+        .then_some(())
+        .ok_or(BadRequest::InvalidHost)
+}
+
+fn same_host(one: &Authority, other: &Authority, scheme: Option<&Scheme>) -> bool {
+    let default = match scheme {
+        Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
+        Some(scheme) if *scheme == Scheme::HTTP => Some(80),
+        _ => None,
+    };
+    let port = |authority: &Authority| authority.port_u16().or(default);
+    one.host().eq_ignore_ascii_case(other.host()) && port(one) == port(other)
+}
+
+fn validate_target(request: &Parts) -> Result<(), BadRequest> {
+    let path = request.uri.path();
+    let relative = match request.method {
+        Method::CONNECT => false,
+        // hyper reads `GET shop HTTP/1.1` as a target that is an authority alone.
+        _ if request.uri.authority().is_some() && request.uri.scheme().is_none() => true,
+        Method::OPTIONS if path == "*" => false,
+        _ => !path.starts_with('/'),
+    };
+    if relative {
+        Err(BadRequest::RelativePath)
+    } else {
+        Ok(())
+    }
+}
+
+fn validate_framing(headers: &HeaderMap) -> Result<(), BadRequest> {
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Err(BadRequest::SeveralLengths);
+    }
+    let Some(encoding) = encodings.next() else {
+        return Ok(());
+    };
+    if length.is_some() {
+        return Err(BadRequest::TwoLengths);
+    }
+    // Other codings would reach the application as if they were the body.
+    let chunked = encoding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let once = encodings.next().is_none();
+    (chunked && once)
+        .then_some(())
+        .ok_or(BadRequest::TransferEncoding)
+}
+
+/// The host that a request is for, with its port if it has one: the target's authority, else
+/// the `Host` header.
+pub fn host(request: &Parts) -> Option<&str> {
+    let header = || {
+        request
+            .headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+    };
+    request
+        .uri
+        .authority()
+        .map(Authority::as_str)
+        .or_else(header)
+}
+
+/// `cart.shop:80` to `cart.shop`, `[::1]:80` to `[::1]`.
+pub fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    }
+}
+
+/// Headers that concern one connection (RFC 9110 7.6.1), whether or not `Connection` names them.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    // The settings that came with an h2c upgrade mean nothing on another connection.
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Never removed because `Connection` names them (RFC 9110 7.6.1 forbids to name such fields):
+/// a client could take from a request what its next reader decides by.
+const END_TO_END: [HeaderName; 6] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::CACHE_CONTROL,
+];
+
+/// Whether a message's upgrade goes on to the next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// `Upgrade` and the `Connection: upgrade` that goes with it are written anew.
+    Keep,
+    Strip,
+}
+
+/// Removes what belongs to the connection that a message came by: what `Connection` names, and
+/// the well-known ones. `TE: trailers` stays, for gRPC needs it. `Via` is not added: a sidecar
+/// is not to be seen.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
+    let trailers = list_contains(headers, &header::TE, "trailers");
+    let upgrade = match upgrade {
+        Upgrade::Keep => wanted_upgrade(headers).cloned(),
+        Upgrade::Strip => None,
+    };
+    if headers.contains_key(header::CONNECTION) {
+        let lines: Vec<_> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .cloned()
+            .collect();
+        headers.remove(header::CONNECTION);
+        for line in &lines {
+            remove_named(headers, line);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade {
+        headers.insert(header::UPGRADE, protocol);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+fn remove_named(headers: &mut HeaderMap, line: &HeaderValue) {
+    let names = line.as_bytes().split(|byte| *byte == b',');
+    // What is no header name cannot name a header.
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    for name in names.filter(|name| !END_TO_END.contains(name)) {
+        headers.remove(name);
+    }
+}
+
+/// The protocol that an HTTP/1.1 message switches to, `websocket` for example. Never `h2c`: a
+/// connection that became HTTP/2 behind our back would carry requests that no policy sees.
+pub fn wanted_upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let only = protocols.next().filter(|_| protocols.next().is_none())?;
+    let wanted = list_contains(headers, &header::CONNECTION, "upgrade")
+        && !list_contains(headers, &header::UPGRADE, "h2c");
+    wanted.then_some(only)
+}
+
+/// Whether a comma-separated header has an element, in any case; parameters are not looked at.
+fn list_contains(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
+    let elements = |line: &HeaderValue| {
+        let mut elements = line.as_bytes().split(|byte| *byte == b',');
+        elements.any(|found| found.trim_ascii().eq_ignore_ascii_case(element.as_bytes()))
+    };
+    headers.get_all(name).iter().any(elements)
+}
+
+/// Writes a validated request as HTTP/1.1 has it: the host in `Host`, the target from its path on.
+pub fn to_http1(request: &mut Parts) {
+    request.version = Version::HTTP_11;
+    if let Some(authority) = request.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str()).expect("an authority is ASCII");
+        request.headers.insert(HOST, host);
+    } else if !request.headers.contains_key(HOST) {
+        // HTTP/1.0 need not name a host; HTTP/1.1 may leave it empty, but not out.
+        request.headers.insert(HOST, HeaderValue::from_static(""));
+    }
+    if request.method != Method::CONNECT && request.uri.authority().is_some() {
+        request.uri = Uri::from(path_and_query(&request.uri));
+    }
+}
+
+/// Writes a validated request as HTTP/2 has it: the host in `:authority`, `scheme` beside it.
+/// A request that names no host (HTTP/1.0) is for `default_host`.
+pub fn to_http2(request: &mut Parts, scheme: &Scheme, default_host: &Authority) {
+    request.version = Version::HTTP_2;
+    let header = request.headers.remove(HOST);
+    let header = header.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    if request.method == Method::CONNECT {
+        return;
+    }
+    let path = path_and_query(&request.uri);
+    let mut parts = std::mem::take(&mut request.uri).into_parts();
+    let authority = parts.authority.or(header);
+    parts.authority = Some(authority.unwrap_or_else(|| default_host.clone()));
+    parts.scheme = Some(scheme.clone());
+    parts.path_and_query = Some(path);
+    request.uri = Uri::from_parts(parts).expect("all three parts are present");
+}
+
+fn path_and_query(uri: &Uri) -> PathAndQuery {
+    let given = uri.path_and_query().cloned();
+    given.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+use http::Request;
+
+use super::*;
+
+fn request(version: Version, uri: &str, headers: &[(&str, &str)]) -> Parts {
+    let mut builder = Request::builder().version(version).uri(uri);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(()).expect("a request").into_parts().0
+}
+
+fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+    request(Version::HTTP_11, "/", pairs).headers
+}
+
+#[test]
+fn refuses_what_two_readers_could_read_differently() {
+    use BadRequest::*;
+    let host = ("host", "shop");
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<(), BadRequest>);
+    let cases: &[Case<'_>] = &[
+        ("/", &[host], Ok(())),
+        ("/", &[("host", "shop:8080")], Ok(())),
+        ("/", &[("host", "[::1]:8080")], Ok(())),
+        ("//evil/..%2f?a=b", &[host], Ok(())),
+        ("/", &[], Err(NoHost)),
+        ("/", &[host, host], Err(SeveralHosts)),
+        ("/", &[("host", "")], Err(InvalidHost)),
+        ("/", &[("host", ":80")], Err(InvalidHost)),
+        ("/", &[("host", "a b")], Err(InvalidHost)),
+        ("/", &[("host", "a/b")], Err(InvalidHost)),
+        ("/", &[("host", "a,b")], Ok(())),
+        ("/", &[("host", "shop:99999")], Err(InvalidHost)),
+        ("/", &[("host", "shop:")], Err(InvalidHost)),
+        ("/", &[("host", "me@shop")], Err(UserInfo)),
+        ("http://me:pw@shop/", &[host], Err(UserInfo)),
+        ("http://shop/", &[host], Ok(())),
+        ("http://SHOP:80/", &[host], Ok(())),
+        ("http://shop:81/", &[host], Err(HostMismatch)),
+        ("http://evil/", &[host], Err(HostMismatch)),
+        ("http://shop/", &[], Err(NoHost)),
+        ("shop", &[host], Err(RelativePath)),
+        (
+            "/",
+            &[
+                host,
+                ("content-length", "1"),
+                ("transfer-encoding", "chunked"),
+            ],
+            Err(TwoLengths),
+        ),
+        (
+            "/",
+            &[host, ("content-length", "1"), ("content-length", "1")],
+            Err(SeveralLengths),
+        ),
+        ("/", &[host, ("transfer-encoding", "chunked")], Ok(())),
+        (
+            "/",
+            &[host, ("transfer-encoding", "gzip, chunked")],
+            Err(TransferEncoding),
+        ),
+        (
+            "/",
+            &[
+                host,
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "chunked"),
+            ],
+            Err(TransferEncoding),
+        ),
+    ];
+    for (uri, headers, expected) in cases {
+        let request = request(Version::HTTP_11, uri, headers);
+        assert_eq!(validate(&request), *expected, "{uri} {headers:?}");
+    }
+}
+
+#[test]
+fn only_http_1_1_requires_a_host() {
+    for version in [Version::HTTP_10, Version::HTTP_2] {
+        assert_eq!(validate(&request(version, "/", &[])), Ok(()));
+    }
+}
+
+#[test]
+fn asterisk_is_for_options_only() {
+    let mut head = request(Version::HTTP_11, "*", &[("host", "shop")]);
+    assert_eq!(validate(&head), Err(BadRequest::RelativePath));
+    head.method = Method::OPTIONS;
+    assert_eq!(validate(&head), Ok(()));
+}
+
+#[test]
+fn strips_what_belongs_to_the_connection() {
+    let mut map = headers(&[
+        ("connection", "close, X-One"),
+        ("connection", "x-two"),
+        ("x-one", "1"),
+        ("x-two", "2"),
+        ("x-three", "3"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("te", "gzip, Trailers"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
+    ]);
+    strip_hop_by_hop(&mut map, Upgrade::Strip);
+    assert_eq!(map, headers(&[("x-three", "3"), ("te", "trailers")]));
+}
+
+#[test]
+fn connection_cannot_take_end_to_end_headers() {
+    let pairs = [
+        ("authorization", "secret"),
+        ("host", "shop"),
+        ("content-length", "3"),
+    ];
+    let mut map = headers(&pairs);
+    map.insert(
+        "connection",
+        HeaderValue::from_static("authorization, host, content-length"),
+    );
+    strip_hop_by_hop(&mut map, Upgrade::Strip);
+    assert_eq!(map, headers(&pairs));
+}
+
+#[test]
+fn an_upgrade_is_kept_where_asked_and_never_h2c() {
+    let websocket = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "websocket"),
+    ];
+    let mut map = headers(&websocket);
+    strip_hop_by_hop(&mut map, Upgrade::Keep);
+    assert_eq!(
+        map,
+        headers(&[("connection", "upgrade"), ("upgrade", "websocket")])
+    );
+
+    for protocols in ["h2c", "websocket, H2C"] {
+        let mut map = headers(&[("connection", "upgrade"), ("upgrade", protocols)]);
+        strip_hop_by_hop(&mut map, Upgrade::Keep);
+        assert!(map.is_empty(), "{protocols}");
+    }
+    assert_eq!(wanted_upgrade(&headers(&[("upgrade", "websocket")])), None);
+}
+
+#[test]
+fn a_host_survives_from_http1_to_http2_and_back() {
+    let default = Authority::from_static("fallback");
+    let mut head = request(Version::HTTP_11, "/a?b", &[("host", "shop:81")]);
+    to_http2(&mut head, &Scheme::HTTP, &default);
+    assert_eq!(head.uri, "http://shop:81/a?b");
+    assert!(!head.headers.contains_key(HOST));
+    to_http1(&mut head);
+    assert_eq!(head.uri, "/a?b");
+    assert_eq!(head.headers[HOST], "shop:81");
+
+    let mut without = request(Version::HTTP_10, "/", &[]);
+    to_http2(&mut without, &Scheme::HTTP, &default);
+    assert_eq!(without.uri, "http://fallback/");
+}
+
+#[test]
+fn an_absolute_target_becomes_a_path() {
+    let mut head = request(Version::HTTP_11, "http://shop/a?b", &[("host", "other")]);
+    to_http1(&mut head);
+    assert_eq!(head.uri, "/a?b");
+    assert_eq!(head.headers[HOST], "shop");
+}
+
+#[test]
+fn ports_are_told_from_ipv6() {
+    for (authority, host) in [
+        ("a:80", "a"),
+        ("a", "a"),
+        ("[::1]:80", "[::1]"),
+        ("[::1]", "[::1]"),
+    ] {
+        assert_eq!(without_port(authority), host);
+    }
+}
