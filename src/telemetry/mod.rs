@@ -1,1 +1,31 @@
 //! Metrics, traces, access log, and the admin port that shows them.
+//!
+//! The threads that carry traffic only touch atomics and bounded `try_send` here; exporting,
+//! log writing and the admin port run on a thread of their own.
+
+pub mod context;
+pub mod drain;
+pub mod metrics;
+mod reason;
+pub mod span;
+
+pub use reason::Reason;
+
+/// Which way traffic crosses the proxy, seen from its workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+impl Direction {
+    pub const ALL: [Self; 2] = [Self::Inbound, Self::Outbound];
+
+    /// The text in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Why the proxy itself answered or ended an exchange: one bounded set of words for the
+//! `outrigger-reason` header, the metric label, the span attribute and the access log.
+
+use std::fmt;
+
+use http::StatusCode;
+
+/// Declares the enum and its table in one place, so that no reason can lack a column.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $grpc:ident, $advice:literal;)*) => {
+        /// Why an exchange did not go the ordinary way.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of their discriminants.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word used alike in header, label, span and log.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            const fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+
+            const fn grpc(self) -> Grpc {
+                match self { $(Self::$name => Grpc::$grpc,)* }
+            }
+
+            /// One sentence for whoever reads the response: what to do next.
+            pub const fn advice(self) -> &'static str {
+                match self { $(Self::$name => $advice,)* }
+            }
+        }
+    };
+}
+
+/// The gRPC status codes that the proxy answers with.
+#[derive(Clone, Copy)]
+enum Grpc {
+    Cancelled = 1,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+reasons! {
+    NoRoute = "no_route", 404, Unimplemented,
+        "No route matches this host, path and method: compare the request with the routes in /config.";
+    NoEndpoints = "no_endpoints", 503, Unavailable,
+        "The service has no ready endpoint: check that its pods run and pass their readiness probes.";
+    /// The registry does not know the service that a route names.
+    UnknownService = "unknown_service", 503, Unavailable,
+        "The route names a service that the registry does not know: check its name, namespace and port.";
+    ConnectFailed = "connect_failed", 502, Unavailable,
+        "The endpoint refused the connection: check that the application listens on the port, on the pod's address.";
+    ConnectTimeout = "connect_timeout", 504, Unavailable,
+        "The endpoint did not accept in time: check that no NetworkPolicy blocks it and that the pod is not overloaded.";
+    TlsFailed = "tls_failed", 502, Unavailable,
+        "Mesh TLS with the endpoint failed: the logs of both proxies name the certificate and the rule it broke.";
+    /// One endpoint or the whole service is cut off after failures.
+    BreakerOpen = "breaker_open", 503, Unavailable,
+        "The circuit breaker is open after failures of the upstream: repair the upstream and retry after the time in Retry-After.";
+    BulkheadFull = "bulkhead_full", 503, ResourceExhausted,
+        "As many exchanges are under way as the bulkhead allows and its queue is full: retry with back-off, or raise the limit.";
+    BulkheadQueueTimeout = "bulkhead_queue_timeout", 503, ResourceExhausted,
+        "No place in the bulkhead came free in time: retry with back-off, or raise the limit or the wait.";
+    /// One caller identity holds its share of the bulkhead.
+    CallerShare = "caller_share", 503, ResourceExhausted,
+        "This caller already uses its share of the bulkhead: let it send fewer requests at once, or raise its share.";
+    RequestTimeout = "request_timeout", 504, DeadlineExceeded,
+        "The exchange took longer than its timeout: find out why the upstream is slow, or raise the timeout.";
+    UpstreamReset = "upstream_reset", 502, Unavailable,
+        "The upstream ended the exchange before its response was complete: look for a crash or restart in its log.";
+    UpstreamProtocol = "upstream_protocol", 502, Internal,
+        "The upstream answered with something that is not valid HTTP: check that the port speaks the protocol it is declared with.";
+    RetryBudgetExhausted = "retry_budget_exhausted", 503, Unavailable,
+        "The request failed and the retry budget is spent: too much fails to be mended by retries, repair the upstream.";
+    FallbackFailed = "fallback_failed", 503, Unavailable,
+        "The upstream failed and so did every fallback: check the upstream first, then the fallback service.";
+    PlaintextRefused = "plaintext_refused", 403, PermissionDenied,
+        "This port takes mesh TLS only: inject the caller's pod, or set the workload's mTLS mode to permissive.";
+    AccessDenied = "access_denied", 403, PermissionDenied,
+        "No access policy allows this caller: name its identity in an AccessPolicy of this workload.";
+    LoopDetected = "loop_detected", 508, Internal,
+        "The request came back to the proxy that sent it: check for a route that points at itself.";
+    BadRequest = "bad_request", 400, InvalidArgument,
+        "The request is not valid HTTP: check the client, or anything that rewrites its requests.";
+    HeadersTooLarge = "headers_too_large", 431, ResourceExhausted,
+        "The request's headers are larger than the proxy allows: send fewer or smaller headers, often cookies.";
+    BodyTooLarge = "body_too_large", 413, ResourceExhausted,
+        "The request's body is larger than the route allows: send less, or raise the limit.";
+    /// Nobody is left to read the status.
+    ClientCancelled = "client_cancelled", 499, Cancelled,
+        "The client went away before the response was complete: compare its timeout with the request's duration.";
+    Draining = "draining", 503, Unavailable,
+        "This proxy is shutting down: retry, another endpoint will answer.";
+    Overloaded = "overloaded", 503, ResourceExhausted,
+        "The proxy is at one of its own limits: retry with back-off; its metrics show which limit.";
+    Internal = "internal", 500, Internal,
+        "The proxy itself failed: its log has the cause; please report it.";
+}
+
+impl Reason {
+    /// How many there are, for arrays indexed by [`Reason::index`].
+    pub const COUNT: usize = Self::ALL.len();
+
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The status of the response that the proxy makes for this reason.
+    pub fn http_status(self) -> StatusCode {
+        StatusCode::from_u16(self.status()).expect("the table holds valid statuses")
+    }
+
+    /// The `grpc-status` of the response to a gRPC call.
+    pub const fn grpc_code(self) -> u8 {
+        self.grpc() as u8
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_word_and_a_sentence() {
+        let words: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), Reason::COUNT);
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert!(
+                reason.http_status().is_client_error() || reason.http_status().is_server_error()
+            );
+            assert!((1..=16).contains(&reason.grpc_code()));
+            assert!(
+                reason.advice().ends_with('.') && reason.advice().is_ascii(),
+                "{reason}"
+            );
+            let word = |b: u8| b.is_ascii_lowercase() || b == b'_';
+            assert!(reason.as_str().bytes().all(word), "{reason}");
+        }
+    }
+}
