@@ -1,5 +1,30 @@
 //! Who a workload is, and how it proves it.
 
-mod spiffe;
+use std::time::Duration;
 
+pub mod ca;
+mod failure;
+mod names;
+pub mod renew;
+mod spiffe;
+pub mod store;
+mod svid;
+mod tls;
+mod trust;
+mod verify;
+
+#[cfg(test)]
+mod testing;
+
+pub use failure::{TlsFailure, tls_failure_reason};
+pub use names::{NameError, certificate_id, peer_id};
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
+pub use store::{Credentials, IdentityStore};
+pub use svid::{CertificateRequest, InvalidSvid, Svid};
+pub use tls::{Alpn, bootstrap_client_config, peer_name};
+pub use trust::{InvalidTrustBundle, TrustAnchors};
+pub use verify::{PeerRefused, Refusal};
+
+/// How far apart the clocks of two nodes may be: certificates are valid from this long before
+/// they were made. The other direction is covered by renewing well before the end.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(120);

@@ -1,4 +1,5 @@
 //! The data plane: a connection's way from accept to close.
 
+pub mod client_hello;
 pub mod head;
 pub mod route;

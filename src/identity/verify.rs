@@ -1,0 +1,340 @@
+//! Who may be on the other side: the chain is rustls-webpki's to check, the name is ours.
+//!
+//! rustls's own verifiers match DNS names and addresses, and webpki refuses URI name
+//! constraints, so a SPIFFE ID has to be matched here. Order matters: nothing in a certificate
+//! is believed before its chain is.
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerIncompatible, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::verify_tls13_signature,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
+};
+use std::sync::Arc;
+use webpki::{EndEntityCert, KeyUsage};
+use x509_parser::prelude::X509Certificate;
+
+use super::{NameError, SpiffeId, TrustAnchors, names, tls};
+
+/// Why a peer's certificate was refused: the bounded set that metrics and logs use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    Expired,
+    NotYetValid,
+    /// No chain to the trust bundle: another mesh, a retired root, self-signed.
+    UnknownIssuer,
+    BadSignature,
+    /// A CA's certificate, or one not meant for this side of TLS.
+    WrongUsage,
+    Malformed,
+    NoUri,
+    ManyUris,
+    OtherNames,
+    NotSpiffe,
+    WrongTrustDomain,
+    WrongIdentity,
+}
+
+impl Refusal {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::BadSignature => "bad_signature",
+            Self::WrongUsage => "wrong_usage",
+            Self::Malformed => "malformed",
+            Self::NoUri => "no_uri",
+            Self::ManyUris => "many_uris",
+            Self::OtherNames => "other_names",
+            Self::NotSpiffe => "not_spiffe",
+            Self::WrongTrustDomain => "wrong_trust_domain",
+            Self::WrongIdentity => "wrong_identity",
+        }
+    }
+}
+
+/// A refused certificate: the reason, and who was met where who was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer's certificate was refused: {}{}", .reason.as_str(), Met(.presented, .expected))]
+pub struct PeerRefused {
+    pub reason: Refusal,
+    /// The identity in the certificate, where it has one and its chain is valid.
+    pub presented: Option<SpiffeId>,
+    /// The identity, or for a server the trust domain, that would have been accepted.
+    pub expected: Option<String>,
+}
+
+struct Met<'a>(&'a Option<SpiffeId>, &'a Option<String>);
+
+impl std::fmt::Display for Met<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(expected) = self.1 {
+            write!(f, ", expected {expected}")?;
+        }
+        if let Some(presented) = self.0 {
+            write!(f, ", met {presented}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Refusal> for PeerRefused {
+    fn from(reason: Refusal) -> Self {
+        Self {
+            reason,
+            presented: None,
+            expected: None,
+        }
+    }
+}
+
+impl From<NameError> for Refusal {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::Malformed => Self::Malformed,
+            NameError::NoUri => Self::NoUri,
+            NameError::ManyUris => Self::ManyUris,
+            NameError::OtherNames => Self::OtherNames,
+            NameError::NotSpiffe => Self::NotSpiffe,
+        }
+    }
+}
+
+/// Where rustls has a word for it, its word is used: rustls then sends the alert from which the
+/// other side can tell the reason too.
+impl From<PeerRefused> for Error {
+    fn from(refused: PeerRefused) -> Self {
+        Self::InvalidCertificate(match refused.reason {
+            Refusal::Expired => CertificateError::Expired,
+            Refusal::NotYetValid => CertificateError::NotValidYet,
+            Refusal::UnknownIssuer => CertificateError::UnknownIssuer,
+            Refusal::BadSignature => CertificateError::BadSignature,
+            Refusal::WrongUsage => CertificateError::InvalidPurpose,
+            Refusal::Malformed => CertificateError::BadEncoding,
+            _ => CertificateError::Other(OtherError(Arc::new(refused))),
+        })
+    }
+}
+
+/// Which identities pass.
+#[derive(Clone, Debug)]
+enum Accept {
+    /// This one, byte for byte.
+    Exactly(SpiffeId),
+    /// Any of this trust domain.
+    TrustDomain(String),
+}
+
+impl Accept {
+    fn check(&self, id: SpiffeId) -> Result<(), PeerRefused> {
+        let (expected, trust_domain) = match self {
+            Self::Exactly(expected) if *expected == id => return Ok(()),
+            Self::TrustDomain(domain) if domain == id.trust_domain() => return Ok(()),
+            Self::Exactly(expected) => (expected.to_string(), expected.trust_domain()),
+            Self::TrustDomain(domain) => (format!("spiffe://{domain}/..."), domain.as_str()),
+        };
+        let reason = match id.trust_domain() == trust_domain {
+            true => Refusal::WrongIdentity,
+            false => Refusal::WrongTrustDomain,
+        };
+        Err(PeerRefused {
+            reason,
+            presented: Some(id),
+            expected: Some(expected),
+        })
+    }
+}
+
+/// Verifies the peer's certificate on either side of a connection.
+#[derive(Debug)]
+pub(super) struct PeerVerifier {
+    anchors: TrustAnchors,
+    accept: Accept,
+    client_auth_mandatory: bool,
+}
+
+impl PeerVerifier {
+    /// For a client: the server must be exactly `expected`.
+    pub(super) fn of_server(anchors: TrustAnchors, expected: SpiffeId) -> Self {
+        Self {
+            anchors,
+            accept: Accept::Exactly(expected),
+            client_auth_mandatory: false,
+        }
+    }
+
+    /// For a server: clients are anyone of the trust domain, and with `mandatory` nobody else.
+    pub(super) fn of_clients(anchors: TrustAnchors, trust_domain: &str, mandatory: bool) -> Self {
+        Self {
+            anchors,
+            accept: Accept::TrustDomain(trust_domain.to_owned()),
+            client_auth_mandatory: mandatory,
+        }
+    }
+
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        usage: KeyUsage,
+    ) -> Result<(), PeerRefused> {
+        EndEntityCert::try_from(leaf)
+            .and_then(|certificate| {
+                let algorithms = tls::provider().signature_verification_algorithms.all;
+                certificate
+                    .verify_for_usage(
+                        algorithms,
+                        self.anchors.as_slice(),
+                        intermediates,
+                        now,
+                        usage,
+                        None,
+                        None,
+                    )
+                    .map(|_| ())
+            })
+            .map_err(|error| refusal(&error))?;
+        let parsed = names::parse(leaf).map_err(Refusal::from)?;
+        check_leaf_usage(&parsed)?;
+        let id = names::spiffe_id(&parsed).map_err(Refusal::from)?;
+        self.accept.check(id)
+    }
+}
+
+/// webpki takes an absent extended key usage for any, and does not read the key usage at all.
+fn check_leaf_usage(leaf: &X509Certificate<'_>) -> Result<(), Refusal> {
+    let extended = leaf
+        .extended_key_usage()
+        .map_err(|_| Refusal::Malformed)?
+        .is_some();
+    let signs = leaf
+        .key_usage()
+        .map_err(|_| Refusal::Malformed)?
+        .is_some_and(|usage| usage.value.digital_signature() && !usage.value.key_cert_sign());
+    (extended && signs).then_some(()).ok_or(Refusal::WrongUsage)
+}
+
+fn refusal(error: &webpki::Error) -> Refusal {
+    use webpki::Error as E;
+    match error {
+        E::CertExpired { .. } => Refusal::Expired,
+        E::CertNotValidYet { .. } => Refusal::NotYetValid,
+        E::UnknownIssuer => Refusal::UnknownIssuer,
+        E::InvalidSignatureForPublicKey => Refusal::BadSignature,
+        E::CaUsedAsEndEntity | E::EndEntityUsedAsCa | E::RequiredEkuNotFoundContext(_) => {
+            Refusal::WrongUsage
+        }
+        E::BadDer | E::BadDerTime | E::TrailingData(_) | E::InvalidCertValidity => {
+            Refusal::Malformed
+        }
+        // What is left makes a chain that leads nowhere: too long, constrained, unsupported.
+        _ => Refusal::UnknownIssuer,
+    }
+}
+
+fn tls13_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let algorithms = &tls::provider().signature_verification_algorithms;
+    verify_tls13_signature(message, certificate, signature, algorithms)
+}
+
+fn tls12_refused() -> Error {
+    PeerIncompatible::Tls12NotOffered.into()
+}
+
+fn schemes() -> Vec<SignatureScheme> {
+    tls::provider()
+        .signature_verification_algorithms
+        .supported_schemes()
+}
+
+impl ServerCertVerifier for PeerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(tls12_refused())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes()
+    }
+}
+
+impl ClientCertVerifier for PeerVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.client_auth_mandatory
+    }
+
+    /// No hints: during a rotation they would name too few, and they tell a stranger who we are.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(end_entity, intermediates, now, KeyUsage::client_auth())?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(tls12_refused())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes()
+    }
+}
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
