@@ -1,0 +1,58 @@
+//! How many endpoints of a service may be out at once.
+//!
+//! An endpoint is *healthy* while its breaker is closed, and *ejected* when the balancer also
+//! passes it over. A tripped endpoint that may not be ejected stays in the balancer: the limit
+//! keeps a fault of everything, or of the network, from leaving nobody to send to. Where that
+//! means that hardly anyone healthy is left, the service breaker opens, and callers get the
+//! fallback or a refusal that says why. So the only endpoint of a service is never ejected: its
+//! trip opens the service breaker.
+
+use super::policy::BreakerPolicy;
+
+/// Whether one more of `total` endpoints may be ejected when `ejected` are already.
+pub fn may_eject(total: usize, ejected: usize, policy: &BreakerPolicy) -> bool {
+    let after = ejected + 1;
+    after < total && after as f64 <= policy.max_ejection * total as f64
+}
+
+/// Whether so few of `total` endpoints are healthy that the service breaker shall open.
+/// A service without endpoints is not broken but absent, and false.
+pub fn too_few_healthy(total: usize, healthy: usize, policy: &BreakerPolicy) -> bool {
+    total > 0 && (healthy as f64) < policy.min_healthy * total as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ejects_at_most_half() {
+        let policy = BreakerPolicy::default();
+        let most = |total| {
+            (0..total)
+                .take_while(|n| may_eject(total, *n, &policy))
+                .count()
+        };
+        assert_eq!([1, 2, 3, 4, 5, 10].map(most), [0, 1, 1, 2, 2, 5]);
+    }
+
+    #[test]
+    fn never_ejects_the_last_one() {
+        let policy = BreakerPolicy {
+            max_ejection: 1.0,
+            ..BreakerPolicy::default()
+        };
+        assert!(may_eject(3, 1, &policy));
+        assert!(!may_eject(3, 2, &policy));
+        assert!(!may_eject(1, 0, &policy));
+    }
+
+    #[test]
+    fn below_a_fifth_healthy_the_service_opens() {
+        let policy = BreakerPolicy::default();
+        assert!(too_few_healthy(1, 0, &policy));
+        assert!(too_few_healthy(10, 1, &policy));
+        assert!(!too_few_healthy(10, 2, &policy));
+        assert!(!too_few_healthy(0, 0, &policy));
+    }
+}
