@@ -1,5 +1,6 @@
 //! The data plane: a connection's way from accept to close.
 
+pub mod balance;
 pub mod client_hello;
 pub mod head;
 pub mod route;
