@@ -1,19 +1,18 @@
-# `make help` is the index.
+# `make help` is the index. ARGS="…" is passed on by demo, test and bench.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 CARGO ?= cargo
+ARGS ?=
 
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-.PHONY: setup
-setup: ## Say what this machine lacks for building, and how to get it
-	@scripts/setup
-
-.PHONY: build
-build: setup ## Build the outrigger binary for development
-	$(CARGO) build
+.PHONY: demo
+demo: setup ## Watch mTLS, breaker, fallback, bulkhead and a trace at work (ARGS="--once" for the scripted run)
+	@$(CARGO) build --release >&2
+	@target_dir=$$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'); \
+	exec "$$target_dir/release/outrigger" demo $(ARGS)
 
 .PHONY: check
 check: setup ## Format, clippy with warnings denied, unit tests
@@ -23,8 +22,25 @@ check: setup ## Format, clippy with warnings denied, unit tests
 
 .PHONY: test
 test: setup ## Everything: unit tests, and the real binary on the wire
-	$(CARGO) test
+	$(CARGO) test $(ARGS)
+
+.PHONY: bench
+bench: setup ## Two hops with mTLS, measured beside Envoy and HAProxy (ARGS="--help" lists what can be set)
+	@benches/two_hops/run $(ARGS)
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt
+
+.PHONY: lint
+lint: setup ## Clippy, warnings denied
+	$(CARGO) clippy --all-targets -- -D warnings
 
 .PHONY: deny
 deny: ## Licences, advisories, duplicates (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny. Run: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check
+
+.PHONY: setup
+setup: ## Say what this machine lacks for building, and how to get it
+	@scripts/setup
