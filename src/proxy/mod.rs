@@ -2,5 +2,6 @@
 
 pub mod balance;
 pub mod client_hello;
+pub mod detect;
 pub mod head;
 pub mod route;
