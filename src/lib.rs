@@ -6,6 +6,7 @@ pub mod cli;
 pub mod controller;
 pub mod discovery;
 pub mod identity;
+pub mod netlink;
 pub mod proxy;
 pub mod resilience;
 pub mod telemetry;

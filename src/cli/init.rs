@@ -1,0 +1,78 @@
+//! `outrigger init`: writes the interception rules of the network namespace it runs in.
+
+use std::num::NonZeroU32;
+
+use clap::{ArgGroup, Args};
+
+use crate::proxy::interception::{self, Interception, PortRange, Subnet};
+
+/// Sends this network namespace's TCP traffic through the proxy, by nftables rules.
+///
+/// Repeating it replaces the rules in one step. UDP, loopback traffic and an app that dials
+/// itself are left alone. Needs the capability NET_ADMIN, unless it only prints.
+#[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["proxy_uid", "proxy_mark", "remove"])))]
+pub struct InitArgs {
+    /// Leave alone what this user sends: the user that the proxy runs as.
+    #[arg(long, value_name = "UID")]
+    proxy_uid: Option<u32>,
+    /// Leave alone what carries this socket mark: for a proxy that shares its user with the app.
+    #[arg(long, value_name = "MARK")]
+    proxy_mark: Option<NonZeroU32>,
+    /// Where the proxy takes what comes in.
+    #[arg(long, value_name = "PORT", default_value_t = 14_006)]
+    inbound_port: u16,
+    /// Where the proxy takes what goes out.
+    #[arg(long, value_name = "PORT", default_value_t = 14_001)]
+    outbound_port: u16,
+    /// The proxy's admin port, reached from outside as it is.
+    #[arg(long, value_name = "PORT", default_value_t = 14_020)]
+    admin_port: u16,
+    /// Ports of this pod to reach without the proxy: 9090,8000-8099.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    skip_inbound_ports: Vec<PortRange>,
+    /// Ports to dial without the proxy: 25,3306-3310.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    skip_outbound_ports: Vec<PortRange>,
+    /// Clients to accept without the proxy: 192.0.2.0/24,fd00::/8.
+    #[arg(long, value_name = "SUBNETS", value_delimiter = ',')]
+    skip_inbound_subnets: Vec<Subnet>,
+    /// Addresses to dial without the proxy: 169.254.169.254,fd00::/8.
+    #[arg(long, value_name = "SUBNETS", value_delimiter = ',')]
+    skip_outbound_subnets: Vec<Subnet>,
+    /// Print the rules in nft's syntax, and change nothing.
+    #[arg(long, conflicts_with = "remove")]
+    print: bool,
+    /// Take the rules away.
+    #[arg(long)]
+    remove: bool,
+}
+
+impl InitArgs {
+    /// # Errors
+    /// When the kernel refuses the rules.
+    pub fn run(self) -> anyhow::Result<()> {
+        if self.remove {
+            interception::remove()?;
+            return Ok(());
+        }
+        let ruleset = Interception {
+            proxy_uid: self.proxy_uid,
+            proxy_mark: self.proxy_mark,
+            inbound_port: self.inbound_port,
+            outbound_port: self.outbound_port,
+            admin_port: self.admin_port,
+            skip_inbound_ports: self.skip_inbound_ports,
+            skip_outbound_ports: self.skip_outbound_ports,
+            skip_inbound_subnets: self.skip_inbound_subnets,
+            skip_outbound_subnets: self.skip_outbound_subnets,
+        }
+        .ruleset();
+        if self.print {
+            print!("{ruleset}");
+        } else {
+            interception::apply(&ruleset)?;
+        }
+        Ok(())
+    }
+}

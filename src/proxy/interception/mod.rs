@@ -1,0 +1,11 @@
+//! Transparent interception: which connections the kernel hands to the proxy, as nftables rules
+//! for the pod's network namespace. Recovering where a connection was going is
+//! [`original_dst`](super::original_dst)'s part.
+
+mod netfilter;
+mod ranges;
+mod ruleset;
+
+pub use netfilter::{InterceptionError, apply, remove};
+pub use ranges::{InvalidPortRange, InvalidSubnet, PortRange, Subnet};
+pub use ruleset::{Interception, Ruleset};
