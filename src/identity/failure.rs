@@ -94,16 +94,16 @@ impl TlsFailure {
 
     fn of_certificate(error: &CertificateError) -> Self {
         Self::Refused(match error {
-            CertificateError::Expired => Refusal::Expired,
-            CertificateError::NotValidYet => Refusal::NotYetValid,
+            CertificateError::ExpiredContext { .. } => Refusal::Expired,
+            CertificateError::NotValidYetContext { .. } => Refusal::NotYetValid,
             CertificateError::UnknownIssuer => Refusal::UnknownIssuer,
             CertificateError::BadSignature => Refusal::BadSignature,
             CertificateError::InvalidPurpose => Refusal::WrongUsage,
-            CertificateError::Other(other) => match other.0.downcast_ref::<PeerRefused>() {
+            CertificateError::Other(_) => match peer_refused(error) {
                 Some(refused) => refused.reason,
                 None => return Self::Other,
             },
-            // From rustls's check of the handshake signature: the leaf's key cannot be used.
+            // Beside bad encoding, what rustls says of a leaf whose key cannot be used.
             _ => Refusal::Malformed,
         })
     }
@@ -141,4 +141,23 @@ fn rustls_error(error: &io::Error) -> Option<&Error> {
 /// The label of [`TlsFailure::of`].
 pub fn tls_failure_reason(error: &io::Error) -> &'static str {
     TlsFailure::of(error).as_str()
+}
+
+fn peer_refused(error: &CertificateError) -> Option<&PeerRefused> {
+    match error {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// For logs: what was met and what was expected, where rustls alone would print a debug form.
+/// Holds nothing of the peer's that was not checked to be a SPIFFE ID, a time or a number.
+pub fn describe_tls_failure(error: &io::Error) -> String {
+    match rustls_error(error) {
+        Some(Error::InvalidCertificate(certificate)) => match peer_refused(certificate) {
+            Some(refused) => refused.to_string(),
+            None => format!("the peer's certificate was refused: {certificate}"),
+        },
+        _ => error.to_string(),
+    }
 }

@@ -16,7 +16,7 @@ mod verify;
 #[cfg(test)]
 mod testing;
 
-pub use failure::{TlsFailure, tls_failure_reason};
+pub use failure::{TlsFailure, describe_tls_failure, tls_failure_reason};
 pub use names::{NameError, certificate_id, peer_id};
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 pub use store::{Credentials, IdentityStore};

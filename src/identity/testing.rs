@@ -130,7 +130,7 @@ impl Forgery {
         params.not_after = (SystemTime::now() + Duration::from_secs(3600)).into();
         params.key_usages = self.key_usages.clone();
         params.extended_key_usages = self.extended.clone();
-        params.is_ca = self.is_ca.clone();
+        params.is_ca = self.is_ca;
         if !self.names.is_empty() {
             let names: Vec<u8> = self
                 .names

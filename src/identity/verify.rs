@@ -82,16 +82,6 @@ impl std::fmt::Display for Met<'_> {
     }
 }
 
-impl From<Refusal> for PeerRefused {
-    fn from(reason: Refusal) -> Self {
-        Self {
-            reason,
-            presented: None,
-            expected: None,
-        }
-    }
-}
-
 impl From<NameError> for Refusal {
     fn from(error: NameError) -> Self {
         match error {
@@ -104,19 +94,20 @@ impl From<NameError> for Refusal {
     }
 }
 
-/// Where rustls has a word for it, its word is used: rustls then sends the alert from which the
-/// other side can tell the reason too.
 impl From<PeerRefused> for Error {
     fn from(refused: PeerRefused) -> Self {
-        Self::InvalidCertificate(match refused.reason {
-            Refusal::Expired => CertificateError::Expired,
-            Refusal::NotYetValid => CertificateError::NotValidYet,
-            Refusal::UnknownIssuer => CertificateError::UnknownIssuer,
-            Refusal::BadSignature => CertificateError::BadSignature,
-            Refusal::WrongUsage => CertificateError::InvalidPurpose,
-            Refusal::Malformed => CertificateError::BadEncoding,
-            _ => CertificateError::Other(OtherError(Arc::new(refused))),
-        })
+        CertificateError::Other(OtherError(Arc::new(refused))).into()
+    }
+}
+
+/// A name that is none leaves nothing to tell but the reason.
+impl From<NameError> for PeerRefused {
+    fn from(error: NameError) -> Self {
+        Self {
+            reason: error.into(),
+            presented: None,
+            expected: None,
+        }
     }
 }
 
@@ -182,58 +173,54 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         usage: KeyUsage,
-    ) -> Result<(), PeerRefused> {
+    ) -> Result<(), Error> {
         EndEntityCert::try_from(leaf)
             .and_then(|certificate| {
                 let algorithms = tls::provider().signature_verification_algorithms.all;
+                let anchors = self.anchors.as_slice();
                 certificate
-                    .verify_for_usage(
-                        algorithms,
-                        self.anchors.as_slice(),
-                        intermediates,
-                        now,
-                        usage,
-                        None,
-                        None,
-                    )
+                    .verify_for_usage(algorithms, anchors, intermediates, now, usage, None, None)
                     .map(|_| ())
             })
-            .map_err(|error| refusal(&error))?;
-        let parsed = names::parse(leaf).map_err(Refusal::from)?;
+            .map_err(chain_error)?;
+        let parsed = names::parse(leaf).map_err(PeerRefused::from)?;
         check_leaf_usage(&parsed)?;
-        let id = names::spiffe_id(&parsed).map_err(Refusal::from)?;
-        self.accept.check(id)
+        let id = names::spiffe_id(&parsed).map_err(PeerRefused::from)?;
+        Ok(self.accept.check(id)?)
     }
 }
 
 /// webpki takes an absent extended key usage for any, and does not read the key usage at all.
-fn check_leaf_usage(leaf: &X509Certificate<'_>) -> Result<(), Refusal> {
+fn check_leaf_usage(leaf: &X509Certificate<'_>) -> Result<(), CertificateError> {
     let extended = leaf
         .extended_key_usage()
-        .map_err(|_| Refusal::Malformed)?
+        .map_err(|_| CertificateError::BadEncoding)?
         .is_some();
     let signs = leaf
         .key_usage()
-        .map_err(|_| Refusal::Malformed)?
+        .map_err(|_| CertificateError::BadEncoding)?
         .is_some_and(|usage| usage.value.digital_signature() && !usage.value.key_cert_sign());
-    (extended && signs).then_some(()).ok_or(Refusal::WrongUsage)
+    match extended && signs {
+        true => Ok(()),
+        false => Err(CertificateError::InvalidPurpose),
+    }
 }
 
-fn refusal(error: &webpki::Error) -> Refusal {
+/// In rustls's words, from which it makes the alert that tells the other side the reason.
+fn chain_error(error: webpki::Error) -> CertificateError {
     use webpki::Error as E;
     match error {
-        E::CertExpired { .. } => Refusal::Expired,
-        E::CertNotValidYet { .. } => Refusal::NotYetValid,
-        E::UnknownIssuer => Refusal::UnknownIssuer,
-        E::InvalidSignatureForPublicKey => Refusal::BadSignature,
-        E::CaUsedAsEndEntity | E::EndEntityUsedAsCa | E::RequiredEkuNotFoundContext(_) => {
-            Refusal::WrongUsage
+        E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        E::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }
         }
+        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        E::CaUsedAsEndEntity | E::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         E::BadDer | E::BadDerTime | E::TrailingData(_) | E::InvalidCertValidity => {
-            Refusal::Malformed
+            CertificateError::BadEncoding
         }
-        // What is left makes a chain that leads nowhere: too long, constrained, unsupported.
-        _ => Refusal::UnknownIssuer,
+        // What is left makes a chain that leads nowhere: through a leaf, too long, constrained.
+        _ => CertificateError::UnknownIssuer,
     }
 }
 

@@ -22,6 +22,10 @@ impl Directory {
         Self(path.to_owned())
     }
 
+    pub(super) fn as_path(&self) -> &Path {
+        &self.0
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -199,7 +199,7 @@ impl CertificateAuthority {
     pub fn reload(&self) -> Result<(), CaError> {
         let state = State::load(&self.dir)?.ok_or_else(|| {
             CaError::file(
-                self.dir.path(""),
+                self.dir.as_path().to_owned(),
                 "lacks some of root.pem, issuer.pem and issuer.key",
             )
         })?;
@@ -218,14 +218,14 @@ impl CertificateAuthority {
         match self.dir.read(ROOT_KEY)? {
             Some(_) => Ok(()),
             None => Err(CaError::NoRootKey {
-                dir: self.dir.path(""),
+                dir: self.dir.as_path().to_owned(),
             }),
         }
     }
 }
 
-/// Makes what is missing. A crash at any point leaves what the next run completes: keys are
-/// written before their certificates, so that a certificate without its key is never ours.
+/// Makes what is missing. A crash at any point leaves what the next run completes: on a first run
+/// keys are written before their certificates, so a certificate without its key is never ours.
 fn complete(dir: &Directory, trust_domain: &str, now: SystemTime) -> Result<State, CaError> {
     let missing = |name| dir.read(name).map(|text| text.is_none());
     if missing(ROOT_CERT)? {
@@ -244,18 +244,23 @@ fn complete(dir: &Directory, trust_domain: &str, now: SystemTime) -> Result<Stat
         .ok_or_else(|| CaError::file(dir.path(ISSUER_CERT), "was removed while it was being made"))
 }
 
+/// In a rotation the bundle is written before the key: until the key follows, the old root goes on
+/// signing. On the first run it is the other way round, and a key that is there is used.
 fn write_root(dir: &Directory, trust_domain: &str, now: SystemTime) -> Result<(), CaError> {
-    let key = KeyPair::generate()?;
-    let root = mint::root(trust_domain, &key, now)?;
-    let pem = state::to_pem(std::slice::from_ref(&root));
-    // In a rotation the bundle comes first: until the key follows, the old root goes on signing.
     let first_run = dir.read(ROOT_CERT)?.is_none();
+    let key = match dir.read(ROOT_KEY)? {
+        Some(pem) if first_run => state::key_pair(&dir.path(ROOT_KEY), &pem)?,
+        _ => KeyPair::generate()?,
+    };
+    let root = mint::root(trust_domain, &key, now)?;
+    let pem = state::to_pem(&[root]);
     if first_run {
         dir.write_key(ROOT_KEY, &key.serialize_pem())?;
-        return append_roots(dir, &pem);
+        append_roots(dir, &pem)
+    } else {
+        append_roots(dir, &pem)?;
+        dir.write_key(ROOT_KEY, &key.serialize_pem())
     }
-    append_roots(dir, &pem)?;
-    dir.write_key(ROOT_KEY, &key.serialize_pem())
 }
 
 fn append_roots(dir: &Directory, pem: &str) -> Result<(), CaError> {
@@ -272,8 +277,9 @@ fn append_roots(dir: &Directory, pem: &str) -> Result<(), CaError> {
 }
 
 fn write_issuer(dir: &Directory, trust_domain: &str, now: SystemTime) -> Result<(), CaError> {
-    let root =
-        state::SigningRoot::load(dir)?.ok_or_else(|| CaError::NoRootKey { dir: dir.path("") })?;
+    let root = state::SigningRoot::load(dir)?.ok_or_else(|| CaError::NoRootKey {
+        dir: dir.as_path().to_owned(),
+    })?;
     let key = KeyPair::generate()?;
     let issuer = mint::issuer(trust_domain, &key, &root.issuer()?, root.not_after, now)?;
     dir.write_key(ISSUER_KEY, &key.serialize_pem())?;
@@ -298,5 +304,4 @@ fn requested_key(csr_der: &[u8]) -> Result<SubjectPublicKeyInfo, CaError> {
 }
 
 #[cfg(test)]
-#[path = "ca_tests.rs"]
 mod tests;

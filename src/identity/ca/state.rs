@@ -145,7 +145,7 @@ pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
         .collect()
 }
 
-fn key_pair(path: &Path, pem: &str) -> Result<KeyPair, CaError> {
+pub(super) fn key_pair(path: &Path, pem: &str) -> Result<KeyPair, CaError> {
     PrivateKeyDer::from_pem_slice(pem.as_bytes())
         .map_err(|e| e.to_string())
         .and_then(|der| KeyPair::try_from(&der).map_err(|e| e.to_string()))
