@@ -4,6 +4,8 @@
 //! constraints, so a SPIFFE ID has to be matched here. Order matters: nothing in a certificate
 //! is believed before its chain is.
 
+use std::sync::Arc;
+
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
     PeerIncompatible, SignatureScheme,
@@ -12,7 +14,6 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
-use std::sync::Arc;
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::X509Certificate;
 
@@ -57,29 +58,18 @@ impl Refusal {
     }
 }
 
-/// A refused certificate: the reason, and who was met where who was expected.
+/// A certificate of a valid chain that names the wrong identity, or none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the peer's certificate was refused: {}{}", .reason.as_str(), Met(.presented, .expected))]
+#[error(
+    "the peer's certificate was refused: {}, expected {expected}, met {}",
+    .reason.as_str(),
+    .presented.as_ref().map_or("no identity", SpiffeId::as_str)
+)]
 pub struct PeerRefused {
     pub reason: Refusal,
-    /// The identity in the certificate, where it has one and its chain is valid.
     pub presented: Option<SpiffeId>,
     /// The identity, or for a server the trust domain, that would have been accepted.
-    pub expected: Option<String>,
-}
-
-struct Met<'a>(&'a Option<SpiffeId>, &'a Option<String>);
-
-impl std::fmt::Display for Met<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(expected) = self.1 {
-            write!(f, ", expected {expected}")?;
-        }
-        if let Some(presented) = self.0 {
-            write!(f, ", met {presented}")?;
-        }
-        Ok(())
-    }
+    pub expected: String,
 }
 
 impl From<NameError> for Refusal {
@@ -100,17 +90,6 @@ impl From<PeerRefused> for Error {
     }
 }
 
-/// A name that is none leaves nothing to tell but the reason.
-impl From<NameError> for PeerRefused {
-    fn from(error: NameError) -> Self {
-        Self {
-            reason: error.into(),
-            presented: None,
-            expected: None,
-        }
-    }
-}
-
 /// Which identities pass.
 #[derive(Clone, Debug)]
 enum Accept {
@@ -121,22 +100,31 @@ enum Accept {
 }
 
 impl Accept {
-    fn check(&self, id: SpiffeId) -> Result<(), PeerRefused> {
-        let (expected, trust_domain) = match self {
-            Self::Exactly(expected) if *expected == id => return Ok(()),
-            Self::TrustDomain(domain) if domain == id.trust_domain() => return Ok(()),
-            Self::Exactly(expected) => (expected.to_string(), expected.trust_domain()),
-            Self::TrustDomain(domain) => (format!("spiffe://{domain}/..."), domain.as_str()),
-        };
-        let reason = match id.trust_domain() == trust_domain {
-            true => Refusal::WrongIdentity,
-            false => Refusal::WrongTrustDomain,
+    fn check(&self, met: Result<SpiffeId, NameError>) -> Result<(), PeerRefused> {
+        let (reason, presented) = match (self, met) {
+            (_, Err(error)) => (error.into(), None),
+            (Self::Exactly(expected), Ok(id)) if *expected == id => return Ok(()),
+            (_, Ok(id)) if id.trust_domain() != self.trust_domain() => {
+                (Refusal::WrongTrustDomain, Some(id))
+            }
+            (Self::Exactly(_), Ok(id)) => (Refusal::WrongIdentity, Some(id)),
+            (Self::TrustDomain(_), Ok(_)) => return Ok(()),
         };
         Err(PeerRefused {
             reason,
-            presented: Some(id),
-            expected: Some(expected),
+            presented,
+            expected: match self {
+                Self::Exactly(id) => id.to_string(),
+                Self::TrustDomain(domain) => format!("anyone of spiffe://{domain}"),
+            },
         })
+    }
+
+    fn trust_domain(&self) -> &str {
+        match self {
+            Self::Exactly(id) => id.trust_domain(),
+            Self::TrustDomain(domain) => domain,
+        }
     }
 }
 
@@ -183,10 +171,9 @@ impl PeerVerifier {
                     .map(|_| ())
             })
             .map_err(chain_error)?;
-        let parsed = names::parse(leaf).map_err(PeerRefused::from)?;
+        let parsed = names::parse(leaf).map_err(|_| CertificateError::BadEncoding)?;
         check_leaf_usage(&parsed)?;
-        let id = names::spiffe_id(&parsed).map_err(PeerRefused::from)?;
-        Ok(self.accept.check(id)?)
+        Ok(self.accept.check(names::spiffe_id(&parsed))?)
     }
 }
 
