@@ -296,7 +296,9 @@ impl Breaker {
     fn record_call(&mut self, now: Instant, call: &Judgement) {
         match call.verdict {
             CallResult::Success => self.consecutive_failures = 0,
-            CallResult::Failure => self.consecutive_failures += 1,
+            CallResult::Failure => {
+                self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+            }
             CallResult::Overload => {}
             CallResult::Cancelled => return,
         }

@@ -5,12 +5,17 @@ use std::time::{Duration, Instant};
 /// The share of traffic right after the probes succeeded.
 pub(super) const RAMP_FLOOR: f64 = 0.1;
 
+/// However small the share, a call passes when none did for this long: a service that is asked
+/// so rarely needs no protection, and its few callers no refusals.
+const TRICKLE: Duration = Duration::from_millis(100);
+
 /// Lets through a growing share of the calls, evenly spread rather than by chance.
 #[derive(Debug)]
 pub(super) struct Ramp {
     since: Instant,
     length: Duration,
     credit: f64,
+    last_admitted: Option<Instant>,
 }
 
 impl Ramp {
@@ -18,7 +23,8 @@ impl Ramp {
         Self {
             since,
             length,
-            credit: 1.0,
+            credit: 0.0,
+            last_admitted: None,
         }
     }
 
@@ -33,9 +39,11 @@ impl Ramp {
 
     pub fn admit(&mut self, now: Instant) -> bool {
         self.credit += self.share(now);
-        let admitted = self.credit >= 1.0;
+        let quiet = |last| now.saturating_duration_since(last) >= TRICKLE;
+        let admitted = self.credit >= 1.0 || self.last_admitted.is_none_or(quiet);
         if admitted {
-            self.credit -= 1.0;
+            self.credit = (self.credit - 1.0).max(0.0);
+            self.last_admitted = Some(now);
         }
         admitted
     }

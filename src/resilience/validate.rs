@@ -62,7 +62,7 @@ impl Faults {
         T: PartialOrd + Display,
     {
         let (least, most) = (range.start(), range.end());
-        let reason = format_args!("{value} is not between {least} and {most}").to_string();
+        let reason = format!("{value} is not between {least} and {most}");
         self.check(range.contains(&value), path, reason);
     }
 

@@ -349,6 +349,17 @@ fn traffic_ramps_up_from_a_tenth() {
 }
 
 #[test]
+fn the_ramp_spares_a_quiet_service() {
+    let mut rig = Rig::new();
+    rig.trip();
+    rig.recover();
+    for _ in 0..20 {
+        assert_eq!(rig.call(CallResult::Success, FAST), None);
+        rig.pass(SECOND / 10);
+    }
+}
+
+#[test]
 fn too_few_healthy_endpoints_open_it() {
     let mut rig = Rig::new();
     let transition = rig.breaker.force_open(rig.now).unwrap();

@@ -178,6 +178,25 @@ fn a_lone_caller_may_use_it_all_and_then_yields() {
 }
 
 #[test]
+fn among_equals_the_caller_with_the_fewest_under_way_is_next() {
+    let mut roomy = policy(4, 10);
+    roomy.max_in_flight_per_caller = Some(4);
+    let mut bulkhead = Bulkhead::new(&roomy);
+    let (noisy, quiet) = (Some(CallerKey::of("noisy")), Some(CallerKey::of("quiet")));
+    let now = Instant::now();
+    let mut places = fill(&mut bulkhead, Priority::Critical, noisy);
+    let arrivals = [noisy, noisy, quiet, quiet];
+    let tickets = arrivals.map(|caller| queued(bulkhead.enter(now, Priority::Critical, caller)));
+    // The noisy caller goes from 4 down to 2, where the two are even and age decides.
+    for expected in [2, 3, 0] {
+        let place = places.remove(0);
+        let woken = bulkhead.leave(now, place, None).expect("one waits");
+        assert_eq!(woken.ticket, tickets[expected]);
+        places.push(woken.place);
+    }
+}
+
+#[test]
 fn among_many_callers_a_share_stays_free() {
     let mut bulkhead = Bulkhead::new(&policy(100, 0));
     let now = Instant::now();
