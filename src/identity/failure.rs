@@ -127,13 +127,16 @@ impl TlsFailure {
 }
 
 fn rustls_error(error: &io::Error) -> Option<&Error> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> =
-        error.get_ref().map(|inner| inner as _);
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<Error>() {
+        if let Some(tls) = error.downcast_ref() {
             return Some(tls);
         }
-        cause = error.source();
+        cause = match error.downcast_ref::<io::Error>() {
+            // Its `source` is that of the error inside, and passes over that one.
+            Some(io) => io.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        };
     }
     None
 }
@@ -159,5 +162,45 @@ pub fn describe_tls_failure(error: &io::Error) -> String {
             None => format!("the peer's certificate was refused: {certificate}"),
         },
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::identity::testing::{TestCa, handshake, id};
+
+    #[tokio::test]
+    async fn what_is_not_the_mesh_has_its_own_reason() {
+        let ca = TestCa::new();
+        let server = ca.store("orders").current().unwrap();
+        let client = ca.store("cart").current().unwrap();
+        let control = client.control_client_config(&id("orders"));
+        let (client, served) = handshake(control, server.server_config()).await;
+        for error in [client.unwrap_err(), served.unwrap_err()] {
+            assert_eq!(tls_failure_reason(&error), "no_common_protocol");
+        }
+
+        for (bytes, reason) in [(&b"GET / HTTP/1.1\r\n\r\n"[..], "not_tls"), (b"", "closed")] {
+            let (mut near, far) = tokio::io::duplex(1024);
+            near.write_all(bytes).await.unwrap();
+            drop(near);
+            let acceptor = tokio_rustls::TlsAcceptor::from(server.server_config());
+            let error = acceptor.accept(far).await.unwrap_err();
+            assert_eq!(tls_failure_reason(&error), reason);
+        }
+    }
+
+    #[test]
+    fn a_reason_is_found_below_other_errors() {
+        let expired = Error::AlertReceived(AlertDescription::CertificateExpired);
+        let wrapped = io::Error::other(io::Error::other(expired));
+        assert_eq!(tls_failure_reason(&wrapped), "peer_says_expired");
+        let timeout = io::Error::from(io::ErrorKind::TimedOut);
+        assert_eq!(tls_failure_reason(&timeout), "timeout");
+        let unknown = io::Error::other("the roof is on fire");
+        assert_eq!(tls_failure_reason(&unknown), "other");
     }
 }
