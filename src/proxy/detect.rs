@@ -6,7 +6,7 @@
 
 /// The most that is looked at, in bytes. A request line that is longer counts as HTTP where it
 /// begins like one.
-pub const MAX_LOOK_AHEAD: usize = 8 * 1024;
+pub const MAX_LOOK_AHEAD: usize = 2 * 1024;
 
 /// The longest method: the longest registered one has 17 bytes.
 const MAX_METHOD: usize = 32;

@@ -28,12 +28,18 @@ impl Alias {
         let mut left: Vec<f64> = weighted.iter().map(|(_, weight)| weight * scale).collect();
         let (mut small, mut large): (Vec<_>, Vec<_>) =
             (0..left.len()).partition(|at| left[*at] < 1.0);
-        let own = |at| Column {
-            threshold: 1.0,
-            other: at,
-        };
-        let mut columns: Vec<_> = (0..left.len()).map(own).collect();
-        while let (Some(lesser), Some(&greater)) = (small.pop(), large.last()) {
+        // What rounding leaves over goes to the heaviest, so that no small weight grows by it.
+        let heaviest = (0..left.len()).max_by(|one, other| left[*one].total_cmp(&left[*other]));
+        let other = heaviest.unwrap_or(0);
+        let mut columns = vec![
+            Column {
+                threshold: 1.0,
+                other
+            };
+            left.len()
+        ];
+        while let (Some(&lesser), Some(&greater)) = (small.last(), large.last()) {
+            small.pop();
             columns[lesser] = Column {
                 threshold: left[lesser],
                 other: greater,
@@ -43,6 +49,9 @@ impl Alias {
                 large.pop();
                 small.push(greater);
             }
+        }
+        for at in small.into_iter().chain(large) {
+            columns[at].threshold = left[at];
         }
         let ids = weighted.into_iter().map(|(id, _)| id).collect();
         Self { ids, columns }
@@ -59,5 +68,52 @@ impl Alias {
 
     pub fn ids(&self) -> &[EndpointId] {
         &self.ids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::balance::members::test_id;
+
+    /// What each id is drawn with, from the columns themselves.
+    fn parts(weights: &[f64]) -> Vec<f64> {
+        let ids = (0..).map(test_id).zip(weights.iter().copied());
+        let alias = Alias::new(ids.collect());
+        let mut parts = vec![0.0; weights.len()];
+        for (at, column) in alias.columns.iter().enumerate() {
+            let own = column.threshold.min(1.0);
+            parts[at] += own / weights.len() as f64;
+            parts[column.other] += (1.0 - own) / weights.len() as f64;
+        }
+        parts
+    }
+
+    #[test]
+    fn each_has_its_part_exactly_and_zero_has_none() {
+        let many = vec![0.1; 1_000];
+        let mixed: Vec<_> = (0..999).map(|n| f64::from(n % 3) / 3.0).collect();
+        let cases = [
+            &[1.0][..],
+            &[1.0, 0.0],
+            &[0.0, 3.0, 0.1],
+            &[1e9, 1.0],
+            &many,
+            &mixed,
+        ];
+        for weights in cases {
+            let total: f64 = weights.iter().sum();
+            for (part, weight) in parts(weights).iter().zip(weights) {
+                assert!((part - weight / total).abs() < 1e-12, "{part} {weight}");
+                assert!(*weight > 0.0 || *part == 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_drawn_from_nothing() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        assert_eq!(Alias::new(vec![]).draw(&mut rng), None);
+        assert_eq!(Alias::new(vec![(test_id(0), 0.0)]).draw(&mut rng), None);
     }
 }

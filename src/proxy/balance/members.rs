@@ -175,3 +175,11 @@ impl Members {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) fn test_id(slot: u32) -> EndpointId {
+    EndpointId {
+        slot,
+        generation: 0,
+    }
+}

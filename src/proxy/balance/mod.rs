@@ -2,8 +2,8 @@
 //! per service and worker, so nothing here is shared; who is broken is left to the breakers,
 //! which tell by the share they let through.
 //!
-//! **Choice.** A first endpoint is drawn by weight and zone, a second by weight alone, and the
-//! second wins where its cost is clearly lower ([`TOLERANCE`]). Two choices are exponentially
+//! **Choice.** A first endpoint is drawn by weight and zone, a second by weight alone (and where
+//! neither leaves our zone, a third from elsewhere), and a later one wins where its cost is clearly lower ([`TOLERANCE`]). Two choices are exponentially
 //! better than one (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001);
 //! comparing with a tolerance keeps the weights exact while endpoints differ only by noise.
 //!
@@ -147,7 +147,8 @@ impl Balancer {
     }
 
     /// Chooses an endpoint, to be followed by [`started`](Self::started). `share` says how much
-    /// of its traffic an endpoint may take now: 1 all, 0 none, between them that part of it.
+    /// of its traffic an endpoint may take now: 1 all, 0 none, between them that part of it. A
+    /// retry gives 0 for those it has tried.
     /// `None` when no endpoint has a weight and a share.
     pub fn pick(
         &mut self,

@@ -98,14 +98,27 @@ impl RedirectRule {
         let path = rewrite::with_query(path, &request.uri);
         // Without a host (HTTP/1.0) all that can be said is where on this one.
         let location = match (host, port == scheme.default_port()) {
-            ("", _) => path,
+            // One slash: after two, a reader would look for a host.
+            ("", _) => format!("/{}", path.trim_start_matches('/')),
             (host, true) => format!("{}://{host}{path}", scheme.as_str()),
             (host, false) => format!("{}://{host}:{port}{path}", scheme.as_str()),
         };
         let mut response = Response::new(());
         *response.status_mut() = self.status;
-        let location = HeaderValue::try_from(location).expect("parts of URIs are header values");
+        let location = HeaderValue::try_from(visible_ascii(location)).expect("visible ASCII");
         response.headers_mut().insert(LOCATION, location);
         response
     }
+}
+
+/// A path that came in may have other bytes, raw UTF-8 for example; a URI has not (RFC 3986 2.1).
+fn visible_ascii(text: String) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return text;
+    }
+    let escape = |byte: u8| match byte.is_ascii_graphic() {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }

@@ -205,6 +205,31 @@ fn redirects_follow_the_rules_for_scheme_and_port() {
 }
 
 #[test]
+fn a_redirect_is_a_uri_of_the_same_host_whatever_the_path() {
+    let listener = Listener {
+        scheme: Scheme::Http,
+        port: 80,
+    };
+    let mut route = with(Filter::Redirect(Redirect::default()));
+    route.matches.clear();
+    let table = table(vec![route]);
+    let shop = &[("host", "shop")][..];
+    for (path, headers, location) in [
+        ("/\u{e9}", shop, "http://shop/%C3%A9"),
+        ("//evil/x", shop, "http://shop//evil/x"),
+        ("//evil/x", &[], "/evil/x"),
+    ] {
+        // Not by way of the builder, which would take `//evil` for a host.
+        let path = http::uri::PathAndQuery::try_from(path).expect("what clients may send");
+        let mut request = request("GET", "/", headers);
+        request.uri = path.into();
+        let selected = table.find(&request).expect("a match");
+        let response = selected.redirect(&request, listener).expect("a redirect");
+        assert_eq!(response.headers()["location"], location);
+    }
+}
+
+#[test]
 fn backends_get_their_weights() {
     let backend = |name: &str, weight| Backend {
         service: format!("shop/{name}:80").parse().expect("a key"),
