@@ -6,6 +6,8 @@
 //!   Content-Length, Transfer-Encoding in HTTP/1.0 and one that does not end in `chunked`.
 //!   Content-Length beside Transfer-Encoding it drops and closes after the exchange: what comes
 //!   here has one reading already, and the rule below covers heads from elsewhere.
+//!   A bare LF it takes for a line's end, as RFC 9112 2.2 allows, and writes CRLF onwards; a second
+//!   Transfer-Encoding line it takes where the last ends in `chunked`: refused below.
 //! * HTTP/2 (h2 0.4): refuses connection headers, TE other than `trailers`, repeated or late
 //!   pseudo headers, and a malformed `:authority` or `:path`.
 //! * Neither looks at `Host`: that is done here.
