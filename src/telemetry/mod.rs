@@ -3,11 +3,14 @@
 //! The threads that carry traffic only touch atomics and bounded `try_send` here; exporting,
 //! log writing and the admin port run on a thread of their own.
 
+pub mod access_log;
 pub mod context;
 pub mod drain;
+pub mod logging;
 pub mod metrics;
 mod reason;
 pub mod span;
+pub mod task;
 
 pub use reason::Reason;
 

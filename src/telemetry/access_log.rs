@@ -1,0 +1,155 @@
+//! The access log: one JSON object a line for each exchange, written by a thread of its own.
+//!
+//! Off unless asked for. What does not fit the queue is dropped and counted: traffic never waits
+//! for a disk or a pipe. Who configures it chooses whether successes are logged all or in part.
+
+mod line;
+
+use std::{
+    fs::OpenOptions,
+    io::{self, BufWriter, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::{Duration, SystemTime},
+};
+
+use http::{Method, StatusCode, Uri, Version};
+
+use super::{Direction, Reason, context::TraceId};
+use crate::identity::SpiffeId;
+
+/// Lines that may wait for the writer; about 500 bytes each.
+const QUEUE: usize = 4096;
+
+/// Where the lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Stdout,
+    /// Appended to.
+    File(PathBuf),
+}
+
+/// One exchange. Fields that do not apply are left out of its line.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// When the request's headers had come.
+    pub start: SystemTime,
+    pub direction: Direction,
+    pub trace_id: Option<TraceId>,
+    /// Who sent the request: an address always, an identity where mesh TLS proved it.
+    pub client: SocketAddr,
+    pub caller: Option<SpiffeId>,
+    /// The service and route that were chosen.
+    pub service: Option<Arc<str>>,
+    pub route: Option<Arc<str>>,
+    /// The endpoint that answered, and who it proved to be.
+    pub endpoint: Option<SocketAddr>,
+    pub upstream: Option<SpiffeId>,
+    pub method: Method,
+    /// Its path is logged without the query, which may hold secrets.
+    pub uri: Uri,
+    pub version: Version,
+    pub status: Option<StatusCode>,
+    pub reason: Option<Reason>,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    /// Until the response's body had ended.
+    pub duration: Duration,
+    /// Until the upstream's response headers came, counted from `start`.
+    pub upstream_duration: Option<Duration>,
+}
+
+impl Record {
+    /// No response, one the proxy had a reason for, or a server's error.
+    fn is_failure(&self) -> bool {
+        self.reason.is_some() || self.status.is_none_or(|status| status.is_server_error())
+    }
+}
+
+/// The data path's end: sends records and never blocks. Clones send to the same log.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLog(Option<Sender>);
+
+#[derive(Clone, Debug)]
+struct Sender {
+    tx: SyncSender<Box<Record>>,
+    dropped: Arc<AtomicU64>,
+    success_ratio: f64,
+}
+
+impl AccessLog {
+    /// A log that writes nothing.
+    pub const OFF: Self = Self(None);
+
+    /// A log and its writer. `success_ratio`, 0 to 1, is the share of the successes that is
+    /// logged (failures all are); `dropped` counts the lines that found the queue full.
+    pub fn new(success_ratio: f64, dropped: Arc<AtomicU64>) -> (Self, Writer) {
+        let (tx, rx) = sync_channel(QUEUE);
+        let sender = Sender {
+            tx,
+            dropped,
+            success_ratio,
+        };
+        (Self(Some(sender)), Writer(rx))
+    }
+
+    /// Whether it is on: where it is not, no record needs to be built.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub fn log(&self, record: Record) {
+        let Some(sender) = &self.0 else {
+            return;
+        };
+        if !record.is_failure() && fastrand::f64() >= sender.success_ratio {
+            return;
+        }
+        if sender.tx.try_send(Box::new(record)).is_err() {
+            sender.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The writing end, for a thread of its own.
+pub struct Writer(Receiver<Box<Record>>);
+
+impl Writer {
+    /// Writes until every [`AccessLog`] is dropped.
+    ///
+    /// # Errors
+    /// When the output cannot be opened or written.
+    pub fn run(self, output: &Output) -> io::Result<()> {
+        match output {
+            Output::Stdout => self.write_to(BufWriter::new(io::stdout())),
+            Output::File(path) => {
+                let opened = OpenOptions::new().create(true).append(true).open(path);
+                let file = opened.map_err(|error| {
+                    let at = path.display();
+                    let help = "check that the directory exists and is writable";
+                    io::Error::new(error.kind(), format!("access log {at}: {error}; {help}"))
+                })?;
+                self.write_to(BufWriter::new(file))
+            }
+        }
+    }
+
+    fn write_to(self, mut out: impl Write) -> io::Result<()> {
+        while let Ok(first) = self.0.recv() {
+            line::write(&first, &mut out)?;
+            for record in self.0.try_iter() {
+                line::write(&record, &mut out)?;
+            }
+            out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
