@@ -55,6 +55,8 @@ pub struct Record {
     pub uri: Uri,
     pub version: Version,
     pub status: Option<StatusCode>,
+    /// The `grpc-status` of a gRPC call.
+    pub grpc_status: Option<u32>,
     pub reason: Option<Reason>,
     pub request_bytes: u64,
     pub response_bytes: u64,
@@ -65,9 +67,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// No response, one the proxy had a reason for, or a server's error.
+    /// No response, one the proxy had a reason for, a server's error, or a gRPC call not OK.
     fn is_failure(&self) -> bool {
-        self.reason.is_some() || self.status.is_none_or(|status| status.is_server_error())
+        let grpc_failed = self.grpc_status.is_some_and(|code| code != 0);
+        grpc_failed
+            || self.reason.is_some()
+            || self.status.is_none_or(|status| status.is_server_error())
     }
 }
 

@@ -43,6 +43,12 @@ impl fmt::Debug for LogLevel {
 }
 
 impl LogLevel {
+    /// Accepts every valid filter and changes nothing.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Self {
+        Self(Arc::new(|_| Ok(())))
+    }
+
     /// Logs by `filter` from now on: `debug`, or `info,outrigger::proxy=debug`.
     ///
     /// # Errors

@@ -4,15 +4,24 @@
 //! log writing and the admin port run on a thread of their own.
 
 pub mod access_log;
+pub mod admin;
 pub mod context;
 pub mod drain;
 pub mod logging;
 pub mod metrics;
+pub mod otlp;
+pub mod readiness;
 mod reason;
 pub mod span;
 pub mod task;
 
+pub use access_log::{AccessLog, Record as AccessRecord};
+pub use context::{Sampler, TraceContext};
+pub use drain::{Signal as DrainSignal, Watch as DrainWatch};
+pub use metrics::{Metrics, RequestLabels, RequestSeries};
+pub use readiness::Readiness;
 pub use reason::Reason;
+pub use span::{ActiveSpan, SpanKind, SpanSink};
 
 /// Which way traffic crosses the proxy, seen from its workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,7 +10,10 @@ use std::{
     time::SystemTime,
 };
 
-use http::{Method, StatusCode, Version};
+use http::{
+    Method, StatusCode, Version,
+    uri::{Authority, PathAndQuery},
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -41,7 +44,13 @@ pub struct Span {
     pub end: SystemTime,
     pub method: Option<Method>,
     pub status: Option<StatusCode>,
+    /// The `grpc-status` of a gRPC call.
+    pub grpc_status: Option<u32>,
     pub version: Option<Version>,
+    /// The host and port that the request names.
+    pub authority: Option<Authority>,
+    /// Exported without its query, which may hold secrets.
+    pub path: Option<PathAndQuery>,
     /// The service that was asked for.
     pub service: Option<Arc<str>>,
     /// The endpoint that a client span talked to, or the client of a server span.
@@ -110,7 +119,10 @@ impl SpanSink {
                 end: start,
                 method: None,
                 status: None,
+                grpc_status: None,
                 version: None,
+                authority: None,
+                path: None,
                 service: None,
                 peer_addr: None,
                 peer: None,

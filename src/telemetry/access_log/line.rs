@@ -38,6 +38,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     request_bytes: u64,
     response_bytes: u64,
@@ -68,6 +70,7 @@ pub(super) fn write(record: &Record, out: &mut impl Write) -> io::Result<()> {
         path: printable(record.uri.path(), MAX_PATH),
         version: version(record.version),
         status: record.status.map(|status| status.as_u16()),
+        grpc_status: record.grpc_status,
         reason: record.reason.map(|reason| reason.as_str()),
         request_bytes: record.request_bytes,
         response_bytes: record.response_bytes,

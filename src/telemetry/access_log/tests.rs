@@ -17,6 +17,7 @@ fn record() -> Record {
         uri: "/items?token=secret".parse().unwrap(),
         version: Version::HTTP_2,
         status: Some(StatusCode::OK),
+        grpc_status: None,
         reason: None,
         request_bytes: 1,
         response_bytes: 2,

@@ -86,22 +86,22 @@ impl Metrics {
     }
 
     /// The series of a route and upstream: resolve it once and keep it.
-    pub fn requests(&self, labels: RequestLabels) -> Arc<RequestSeries> {
+    pub fn request_series(&self, labels: RequestLabels) -> Arc<RequestSeries> {
         self.families.requests.resolve(labels)
     }
 
     /// The breakers of a service, named `namespace/name:port`: resolve once and keep.
-    pub fn breakers(&self, service: Arc<str>) -> Arc<BreakerSeries> {
+    pub fn breaker_series(&self, service: Arc<str>) -> Arc<BreakerSeries> {
         self.families.breakers.resolve(ServiceLabel(service))
     }
 
     /// The gauges of a bulkhead: resolve once and keep.
-    pub fn bulkhead(&self, labels: BulkheadLabels) -> Arc<BulkheadSeries> {
+    pub fn bulkhead_series(&self, labels: BulkheadLabels) -> Arc<BulkheadSeries> {
         self.families.bulkheads.resolve(labels)
     }
 
     /// The byte counters of opaque connections to an upstream: resolve once and keep.
-    pub fn tcp(&self, labels: TcpLabels) -> Arc<TcpSeries> {
+    pub fn tcp_series(&self, labels: TcpLabels) -> Arc<TcpSeries> {
         self.families.tcp.resolve(labels)
     }
 

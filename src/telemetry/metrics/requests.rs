@@ -89,10 +89,34 @@ const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// One for each reason, and the first for none.
 const OUTCOMES: usize = 1 + Reason::COUNT;
 
+/// The names of the gRPC status codes, in their order.
+const GRPC_CODES: [&str; 18] = [
+    "ok",
+    "cancelled",
+    "unknown",
+    "invalid_argument",
+    "deadline_exceeded",
+    "not_found",
+    "already_exists",
+    "permission_denied",
+    "resource_exhausted",
+    "failed_precondition",
+    "aborted",
+    "out_of_range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data_loss",
+    "unauthenticated",
+    "invalid",
+];
+
 /// The counters of one label set: resolved once, then updated without a lock or a look-up.
 #[derive(Debug)]
 pub struct RequestSeries {
     finished: [[Counter; OUTCOMES]; STATUS_CLASSES.len()],
+    /// By gRPC status code; the last is for codes that do not exist.
+    grpc: [Counter; GRPC_CODES.len()],
     duration: Histogram,
     in_flight: Gauge,
     retries: Counter,
@@ -105,6 +129,7 @@ impl Default for RequestSeries {
     fn default() -> Self {
         Self {
             finished: std::array::from_fn(|_| std::array::from_fn(|_| Counter::default())),
+            grpc: Default::default(),
             duration: Histogram::default(),
             in_flight: Gauge::default(),
             retries: Counter::default(),
@@ -128,6 +153,12 @@ impl RequestSeries {
         let outcome = reason.map_or(0, |reason| 1 + reason.index());
         self.finished[class][outcome].inc();
         self.duration.observe(duration);
+    }
+
+    /// Counts the `grpc-status` of a gRPC call that has ended: its HTTP status says nothing.
+    pub fn grpc_finished(&self, code: u32) {
+        let code = (code as usize).min(GRPC_CODES.len() - 1);
+        self.grpc[code].inc();
     }
 
     pub fn retried(&self) {
@@ -176,6 +207,16 @@ pub(super) fn encode(table: &Table<RequestLabels, RequestSeries>, page: &mut Pag
         ("requests", None),
         "Requests that have ended, by status class and, where the proxy answered or ended them, reason",
         outcomes,
+    )?;
+    let grpc = all.iter().flat_map(|(labels, series)| {
+        let [direction, service, route, _] = labels.row();
+        let codes = GRPC_CODES.iter().zip(&series.grpc);
+        codes.map(move |(code, count)| ([direction, service, route, ("code", *code)], count.get()))
+    });
+    page.counters(
+        ("grpc_calls", None),
+        "gRPC calls that have ended, by their gRPC status code",
+        grpc.filter(|(_, count)| *count > 0),
     )?;
     page.histograms(
         "request_duration",

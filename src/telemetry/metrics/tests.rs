@@ -24,7 +24,7 @@ const CART: &str =
 #[test]
 fn counts_a_request_from_start_to_end() {
     let metrics = Metrics::new();
-    let series = metrics.requests(labels("shop/cart"));
+    let series = metrics.request_series(labels("shop/cart"));
     let in_flight = series.started();
     has(
         &metrics.encode(),
@@ -36,6 +36,8 @@ fn counts_a_request_from_start_to_end() {
     let status = Some(StatusCode::GATEWAY_TIMEOUT);
     series.finished(status, timeout, Duration::from_secs(60));
     series.finished(None, Some(Reason::ClientCancelled), Duration::ZERO);
+    series.grpc_finished(14);
+    series.grpc_finished(4_000_000_000);
     series.fell_back(FallbackKind::Stale);
     drop(in_flight);
 
@@ -51,6 +53,15 @@ fn counts_a_request_from_start_to_end() {
             &format!("outrigger_requests_total{{{CART},{ends}}} 1"),
         );
     }
+    let call = CART.replace(",protocol=\"http2\"", "");
+    has(
+        &page,
+        &format!(r#"outrigger_grpc_calls_total{{{call},code="unavailable"}} 1"#),
+    );
+    has(
+        &page,
+        &format!(r#"outrigger_grpc_calls_total{{{call},code="invalid"}} 1"#),
+    );
     has(&page, &format!("outrigger_requests_in_flight{{{CART}}} 0"));
     has(
         &page,
@@ -69,7 +80,7 @@ fn counts_a_request_from_start_to_end() {
 #[test]
 fn a_duration_at_a_bound_belongs_below_it() {
     let metrics = Metrics::new();
-    let series = metrics.requests(labels("shop/cart"));
+    let series = metrics.request_series(labels("shop/cart"));
     series.finished(None, None, Duration::from_millis(1));
     series.finished(None, None, Duration::from_nanos(1_000_001));
     let page = metrics.encode();
@@ -83,7 +94,7 @@ fn a_duration_at_a_bound_belongs_below_it() {
 #[test]
 fn breakers_are_counted_by_state_and_leave_when_dropped() {
     let metrics = Metrics::new();
-    let series = metrics.breakers("shop/cart:80".into());
+    let series = metrics.breaker_series("shop/cart:80".into());
     let mut first = series.track(BreakerScope::Endpoint);
     let second = series.track(BreakerScope::Endpoint);
     first.set(BreakerState::Open);
@@ -110,10 +121,12 @@ fn a_million_routes_do_not_grow_the_page() {
     let metrics = Metrics::new();
     let mut held = Vec::new();
     for n in 0..MAX_SERIES {
-        held.push(metrics.requests(labels(&format!("shop/{n}"))));
+        held.push(metrics.request_series(labels(&format!("shop/{n}"))));
     }
     for n in 0..1_000_000 {
-        metrics.requests(labels(&format!("shop/new-{n}"))).retried();
+        metrics
+            .request_series(labels(&format!("shop/new-{n}")))
+            .retried();
     }
     let page = metrics.encode();
     let lines = page
