@@ -22,6 +22,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every state, in the order of their discriminants.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -45,6 +48,16 @@ pub enum TripCause {
 }
 
 impl TripCause {
+    /// Every cause, in the order of their discriminants.
+    pub const ALL: [Self; 6] = [
+        Self::ConsecutiveFailures,
+        Self::FailureRate,
+        Self::SlowCalls,
+        Self::ProbeFailed,
+        Self::ProbeTimeout,
+        Self::TooFewHealthy,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConsecutiveFailures => "consecutive-failures",

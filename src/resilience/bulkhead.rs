@@ -71,6 +71,14 @@ pub enum RejectCause {
 }
 
 impl RejectCause {
+    /// Every cause, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [
+        Self::Full,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::CallerShare,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",

@@ -54,53 +54,53 @@ enum Grpc {
 }
 
 reasons! {
-    NoRoute = "no_route", 404, Unimplemented,
+    NoRoute = "no-route", 404, Unimplemented,
         "No route matches this host, path and method: compare the request with the routes in /config.";
-    NoEndpoints = "no_endpoints", 503, Unavailable,
+    NoEndpoints = "no-endpoints", 503, Unavailable,
         "The service has no ready endpoint: check that its pods run and pass their readiness probes.";
     /// The registry does not know the service that a route names.
-    UnknownService = "unknown_service", 503, Unavailable,
+    UnknownService = "unknown-service", 503, Unavailable,
         "The route names a service that the registry does not know: check its name, namespace and port.";
-    ConnectFailed = "connect_failed", 502, Unavailable,
+    ConnectFailed = "connect-failed", 502, Unavailable,
         "The endpoint refused the connection: check that the application listens on the port, on the pod's address.";
-    ConnectTimeout = "connect_timeout", 504, Unavailable,
+    ConnectTimeout = "connect-timeout", 504, Unavailable,
         "The endpoint did not accept in time: check that no NetworkPolicy blocks it and that the pod is not overloaded.";
-    TlsFailed = "tls_failed", 502, Unavailable,
+    TlsFailed = "tls-failed", 502, Unavailable,
         "Mesh TLS with the endpoint failed: the logs of both proxies name the certificate and the rule it broke.";
     /// One endpoint or the whole service is cut off after failures.
-    BreakerOpen = "breaker_open", 503, Unavailable,
+    BreakerOpen = "breaker-open", 503, Unavailable,
         "The circuit breaker is open after failures of the upstream: repair the upstream and retry after the time in Retry-After.";
-    BulkheadFull = "bulkhead_full", 503, ResourceExhausted,
+    BulkheadFull = "bulkhead-full", 503, ResourceExhausted,
         "As many exchanges are under way as the bulkhead allows and its queue is full: retry with back-off, or raise the limit.";
-    BulkheadQueueTimeout = "bulkhead_queue_timeout", 503, ResourceExhausted,
+    BulkheadQueueTimeout = "bulkhead-queue-timeout", 503, ResourceExhausted,
         "No place in the bulkhead came free in time: retry with back-off, or raise the limit or the wait.";
     /// One caller identity holds its share of the bulkhead.
-    CallerShare = "caller_share", 503, ResourceExhausted,
+    CallerShare = "caller-share", 503, ResourceExhausted,
         "This caller already uses its share of the bulkhead: let it send fewer requests at once, or raise its share.";
-    RequestTimeout = "request_timeout", 504, DeadlineExceeded,
+    RequestTimeout = "request-timeout", 504, DeadlineExceeded,
         "The exchange took longer than its timeout: find out why the upstream is slow, or raise the timeout.";
-    UpstreamReset = "upstream_reset", 502, Unavailable,
+    UpstreamReset = "upstream-reset", 502, Unavailable,
         "The upstream ended the exchange before its response was complete: look for a crash or restart in its log.";
-    UpstreamProtocol = "upstream_protocol", 502, Internal,
+    UpstreamProtocol = "upstream-protocol", 502, Internal,
         "The upstream answered with something that is not valid HTTP: check that the port speaks the protocol it is declared with.";
-    RetryBudgetExhausted = "retry_budget_exhausted", 503, Unavailable,
+    RetryBudgetExhausted = "retry-budget-exhausted", 503, Unavailable,
         "The request failed and the retry budget is spent: too much fails to be mended by retries, repair the upstream.";
-    FallbackFailed = "fallback_failed", 503, Unavailable,
+    FallbackFailed = "fallback-failed", 503, Unavailable,
         "The upstream failed and so did every fallback: check the upstream first, then the fallback service.";
-    PlaintextRefused = "plaintext_refused", 403, PermissionDenied,
+    PlaintextRefused = "plaintext-refused", 403, PermissionDenied,
         "This port takes mesh TLS only: inject the caller's pod, or set the workload's mTLS mode to permissive.";
-    AccessDenied = "access_denied", 403, PermissionDenied,
+    AccessDenied = "access-denied", 403, PermissionDenied,
         "No access policy allows this caller: name its identity in an AccessPolicy of this workload.";
-    LoopDetected = "loop_detected", 508, Internal,
+    LoopDetected = "loop-detected", 508, Internal,
         "The request came back to the proxy that sent it: check for a route that points at itself.";
-    BadRequest = "bad_request", 400, InvalidArgument,
+    BadRequest = "bad-request", 400, InvalidArgument,
         "The request is not valid HTTP: check the client, or anything that rewrites its requests.";
-    HeadersTooLarge = "headers_too_large", 431, ResourceExhausted,
+    HeadersTooLarge = "headers-too-large", 431, ResourceExhausted,
         "The request's headers are larger than the proxy allows: send fewer or smaller headers, often cookies.";
-    BodyTooLarge = "body_too_large", 413, ResourceExhausted,
+    BodyTooLarge = "body-too-large", 413, ResourceExhausted,
         "The request's body is larger than the route allows: send less, or raise the limit.";
     /// Nobody is left to read the status.
-    ClientCancelled = "client_cancelled", 499, Cancelled,
+    ClientCancelled = "client-cancelled", 499, Cancelled,
         "The client went away before the response was complete: compare its timeout with the request's duration.";
     Draining = "draining", 503, Unavailable,
         "This proxy is shutting down: retry, another endpoint will answer.";
@@ -155,7 +155,7 @@ mod tests {
                 reason.advice().ends_with('.') && reason.advice().is_ascii(),
                 "{reason}"
             );
-            let word = |b: u8| b.is_ascii_lowercase() || b == b'_';
+            let word = |b: u8| b.is_ascii_lowercase() || b == b'-';
             assert!(reason.as_str().bytes().all(word), "{reason}");
         }
     }

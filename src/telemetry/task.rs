@@ -75,13 +75,13 @@ impl Supervisor {
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub fn spawn<E: Into<anyhow::Error>>(
+    pub fn spawn<E>(
         &self,
         name: &'static str,
         future: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Task
     where
-        E: Send + 'static,
+        E: Into<anyhow::Error> + Send + 'static,
     {
         let task = tokio::spawn(future);
         let handle = Task(task.abort_handle());

@@ -53,7 +53,7 @@ fn writes_an_object_a_line() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], expected);
     let second: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
-    assert_eq!(second["reason"], "client_cancelled");
+    assert_eq!(second["reason"], "client-cancelled");
     assert_eq!((lines.len(), second.get("status")), (2, None));
 }
 

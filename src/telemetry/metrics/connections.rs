@@ -29,14 +29,14 @@ label! {
     /// How a mesh TLS handshake ended.
     HandshakeResult {
         Ok = "ok",
-        NoCertificate = "no_certificate",
+        NoCertificate = "no-certificate",
         Expired = "expired",
-        NotYetValid = "not_yet_valid",
-        UnknownIssuer = "unknown_issuer",
-        WrongTrustDomain = "wrong_trust_domain",
+        NotYetValid = "not-yet-valid",
+        UnknownIssuer = "unknown-issuer",
+        WrongTrustDomain = "wrong-trust-domain",
         /// The peer is not who the registry says it is.
-        WrongIdentity = "wrong_identity",
-        BadCertificate = "bad_certificate",
+        WrongIdentity = "wrong-identity",
+        BadCertificate = "bad-certificate",
         Timeout = "timeout",
         /// Reset or closed before the end.
         Closed = "closed",

@@ -24,8 +24,7 @@ pub use control::{Certificate, Discovery, Losses};
 pub use primitives::{Counter, Gauge, GaugeGuard, Histogram};
 pub use requests::{FallbackKind, HttpProtocol, RequestLabels, RequestSeries};
 pub use resilience::{
-    BreakerScope, BreakerSeries, BreakerState, BulkheadLabels, BulkheadRejection, BulkheadScope,
-    BulkheadSeries, TrackedBreaker, TripCause,
+    BreakerScope, BreakerSeries, BulkheadLabels, BulkheadScope, BulkheadSeries, TrackedBreaker,
 };
 
 use page::Page;

@@ -94,19 +94,19 @@ const GRPC_CODES: [&str; 18] = [
     "ok",
     "cancelled",
     "unknown",
-    "invalid_argument",
-    "deadline_exceeded",
-    "not_found",
-    "already_exists",
-    "permission_denied",
-    "resource_exhausted",
-    "failed_precondition",
+    "invalid-argument",
+    "deadline-exceeded",
+    "not-found",
+    "already-exists",
+    "permission-denied",
+    "resource-exhausted",
+    "failed-precondition",
     "aborted",
-    "out_of_range",
+    "out-of-range",
     "unimplemented",
     "internal",
     "unavailable",
-    "data_loss",
+    "data-loss",
     "unauthenticated",
     "invalid",
 ];
@@ -209,9 +209,14 @@ pub(super) fn encode(table: &Table<RequestLabels, RequestSeries>, page: &mut Pag
         outcomes,
     )?;
     let grpc = all.iter().flat_map(|(labels, series)| {
-        let [direction, service, route, _] = labels.row();
+        let [direction, service, route, protocol] = labels.row();
         let codes = GRPC_CODES.iter().zip(&series.grpc);
-        codes.map(move |(code, count)| ([direction, service, route, ("code", *code)], count.get()))
+        codes.map(move |(code, count)| {
+            (
+                [direction, service, route, protocol, ("code", *code)],
+                count.get(),
+            )
+        })
     });
     page.counters(
         ("grpc_calls", None),

@@ -1,12 +1,19 @@
 //! The state of breakers and bulkheads.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use super::{
-    Counter, Gauge, GaugeGuard,
+    Counter, Gauge,
     page::Page,
     table::{Labels, Table},
 };
+use crate::resilience::{RejectCause, State, Transition, TripCause};
 
 /// Declares a label's possible values: an enum, all of it, and its texts.
 macro_rules! label {
@@ -38,30 +45,6 @@ label! {
 }
 
 label! {
-    BreakerState {
-        /// Lets traffic through.
-        Closed = "closed",
-        /// Probes.
-        HalfOpen = "half_open",
-        /// Refuses.
-        Open = "open",
-    }
-}
-
-label! {
-    /// What made a breaker open.
-    TripCause {
-        ConsecutiveFailures = "consecutive_failures",
-        FailureRate = "failure_rate",
-        SlowCallRate = "slow_call_rate",
-        /// A half-open probe failed or never answered.
-        ProbeFailed = "probe_failed",
-        /// Service scope: fewer endpoints healthy than the policy asks for.
-        TooFewHealthy = "too_few_healthy",
-    }
-}
-
-label! {
     /// What a bulkhead limits.
     BulkheadScope {
         /// An upstream service, or the workload itself for what comes in.
@@ -72,52 +55,55 @@ label! {
     }
 }
 
-label! {
-    /// Why a bulkhead turned a request away.
-    BulkheadRejection {
-        Full = "full",
-        QueueTimeout = "queue_timeout",
-        CallerShare = "caller_share",
-    }
-}
-
 type ByScope<T> = [T; BreakerScope::COUNT];
 
 /// The breakers of one service: its own, and those of its endpoints, which are counted together
 /// so that the number of series does not follow the number of pods.
 #[derive(Debug, Default)]
 pub struct BreakerSeries {
-    states: ByScope<[Gauge; BreakerState::COUNT]>,
-    trips: ByScope<[Counter; TripCause::COUNT]>,
+    states: ByScope<[Gauge; State::ALL.len()]>,
+    trips: ByScope<[Counter; TripCause::ALL.len()]>,
 }
 
 impl BreakerSeries {
-    /// Counts one more breaker, closed, until the guard is dropped.
-    pub fn track(&self, scope: BreakerScope) -> TrackedBreaker {
-        let states = self.states[scope as usize].clone();
-        let held = states[BreakerState::Closed as usize].hold();
+    /// Counts one more breaker, closed, until it is dropped.
+    pub fn track(self: &Arc<Self>, scope: BreakerScope) -> TrackedBreaker {
+        let state = State::Closed as usize;
+        self.states[scope as usize][state].add(1);
         TrackedBreaker {
-            states,
-            _held: held,
+            series: self.clone(),
+            scope,
+            state: AtomicUsize::new(state),
         }
-    }
-
-    pub fn tripped(&self, scope: BreakerScope, cause: TripCause) {
-        self.trips[scope as usize][cause as usize].inc();
     }
 }
 
 /// One breaker's place in the count of breakers by state. It belongs with the breaker.
 #[derive(Debug)]
 pub struct TrackedBreaker {
-    states: [Gauge; BreakerState::COUNT],
-    _held: GaugeGuard,
+    series: Arc<BreakerSeries>,
+    scope: BreakerScope,
+    /// A [`State`]'s discriminant.
+    state: AtomicUsize,
 }
 
 impl TrackedBreaker {
-    /// Moves the breaker to another state.
-    pub fn set(&mut self, state: BreakerState) {
-        self._held = self.states[state as usize].hold();
+    /// Counts a change of state, and what tripped the breaker where something did.
+    pub fn moved(&self, transition: &Transition) {
+        let states = &self.series.states[self.scope as usize];
+        let to = transition.to as usize;
+        states[to].add(1);
+        states[self.state.swap(to, Relaxed)].add(-1);
+        if let Some(cause) = transition.cause {
+            self.series.trips[self.scope as usize][cause as usize].inc();
+        }
+    }
+}
+
+impl Drop for TrackedBreaker {
+    fn drop(&mut self) {
+        let state = *self.state.get_mut();
+        self.series.states[self.scope as usize][state].add(-1);
     }
 }
 
@@ -155,11 +141,11 @@ pub struct BulkheadSeries {
     pub in_use: Gauge,
     pub limit: Gauge,
     pub queued: Gauge,
-    rejections: [Counter; BulkheadRejection::COUNT],
+    rejections: [Counter; RejectCause::ALL.len()],
 }
 
 impl BulkheadSeries {
-    pub fn rejected(&self, cause: BulkheadRejection) {
+    pub fn rejected(&self, cause: RejectCause) {
         self.rejections[cause as usize].inc();
     }
 }
@@ -175,7 +161,7 @@ pub(super) fn encode_breakers(
         all.iter().map(|(l, s)| (&*l.0, s)).flat_map(scopes)
     };
     let states = scopes().flat_map(|(service, series, scope)| {
-        BreakerState::ALL.iter().map(move |state| {
+        State::ALL.iter().map(move |state| {
             let value = series.states[scope as usize][*state as usize].get();
             let place = [("service", service), ("scope", scope.as_str())];
             ([place[0], place[1], ("state", state.as_str())], value)
@@ -183,7 +169,7 @@ pub(super) fn encode_breakers(
     });
     page.gauges(
         ("breakers", None),
-        "Circuit breakers by state: one for a service and one for each of its endpoints, on every worker",
+        "Circuit breakers by state: one for a service and one for each of its endpoints",
         states,
     )?;
     let trips = scopes().flat_map(|(service, series, scope)| {
@@ -228,7 +214,7 @@ pub(super) fn encode_bulkheads(
         gauges(|series| &series.queued),
     )?;
     let rejections = all.iter().flat_map(|(labels, series)| {
-        BulkheadRejection::ALL.iter().map(move |cause| {
+        RejectCause::ALL.iter().map(move |cause| {
             let place = [("scope", labels.scope.as_str()), ("name", &*labels.name)];
             let value = series.rejections[*cause as usize].get();
             ([place[0], place[1], ("cause", cause.as_str())], value)

@@ -3,6 +3,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::*;
+use crate::resilience::{RejectCause, State, Transition, TripCause};
 use crate::telemetry::{Direction, Reason};
 
 fn labels(route: &str) -> RequestLabels {
@@ -44,8 +45,8 @@ fn counts_a_request_from_start_to_end() {
     let page = metrics.encode();
     for (class, reason) in [
         ("2xx", ""),
-        ("5xx", "request_timeout"),
-        ("none", "client_cancelled"),
+        ("5xx", "request-timeout"),
+        ("none", "client-cancelled"),
     ] {
         let ends = format!(r#"status="{class}",reason="{reason}""#);
         has(
@@ -53,14 +54,13 @@ fn counts_a_request_from_start_to_end() {
             &format!("outrigger_requests_total{{{CART},{ends}}} 1"),
         );
     }
-    let call = CART.replace(",protocol=\"http2\"", "");
     has(
         &page,
-        &format!(r#"outrigger_grpc_calls_total{{{call},code="unavailable"}} 1"#),
+        &format!(r#"outrigger_grpc_calls_total{{{CART},code="unavailable"}} 1"#),
     );
     has(
         &page,
-        &format!(r#"outrigger_grpc_calls_total{{{call},code="invalid"}} 1"#),
+        &format!(r#"outrigger_grpc_calls_total{{{CART},code="invalid"}} 1"#),
     );
     has(&page, &format!("outrigger_requests_in_flight{{{CART}}} 0"));
     has(
@@ -95,10 +95,13 @@ fn a_duration_at_a_bound_belongs_below_it() {
 fn breakers_are_counted_by_state_and_leave_when_dropped() {
     let metrics = Metrics::new();
     let series = metrics.breaker_series("shop/cart:80".into());
-    let mut first = series.track(BreakerScope::Endpoint);
+    let first = series.track(BreakerScope::Endpoint);
     let second = series.track(BreakerScope::Endpoint);
-    first.set(BreakerState::Open);
-    series.tripped(BreakerScope::Endpoint, TripCause::FailureRate);
+    first.moved(&Transition {
+        from: State::Closed,
+        to: State::Open,
+        cause: Some(TripCause::FailureRate),
+    });
     let state = |state: &str, count: u64| {
         let place = r#"service="shop/cart:80",scope="endpoint""#;
         format!(r#"outrigger_breakers{{{place},state="{state}"}} {count}"#)
@@ -108,7 +111,7 @@ fn breakers_are_counted_by_state_and_leave_when_dropped() {
     has(&page, &state("closed", 1));
     has(
         &page,
-        r#"outrigger_breaker_trips_total{service="shop/cart:80",scope="endpoint",cause="failure_rate"} 1"#,
+        r#"outrigger_breaker_trips_total{service="shop/cart:80",scope="endpoint",cause="failure-rate"} 1"#,
     );
     drop((first, second));
     let page = metrics.encode();
@@ -147,4 +150,107 @@ fn is_shared_between_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Metrics>();
     shared::<RequestSeries>();
+}
+
+#[test]
+fn discriminants_index_what_they_list() {
+    assert!(
+        State::ALL
+            .iter()
+            .enumerate()
+            .all(|(n, state)| *state as usize == n)
+    );
+    assert!(
+        TripCause::ALL
+            .iter()
+            .enumerate()
+            .all(|(n, cause)| *cause as usize == n)
+    );
+    assert!(
+        RejectCause::ALL
+            .iter()
+            .enumerate()
+            .all(|(n, cause)| *cause as usize == n)
+    );
+}
+
+/// One of everything, so that every metric shows its labels.
+fn everything() -> Metrics {
+    let metrics = Metrics::new();
+    let series = metrics.request_series(labels("shop/cart"));
+    series.finished(Some(StatusCode::OK), None, Duration::ZERO);
+    series.grpc_finished(0);
+    let breakers = metrics.breaker_series("shop/cart:80".into());
+    breakers.track(BreakerScope::Service).moved(&Transition {
+        from: State::Closed,
+        to: State::Open,
+        cause: Some(TripCause::SlowCalls),
+    });
+    metrics.bulkhead_series(BulkheadLabels {
+        scope: BulkheadScope::Route,
+        name: "shop/cart".into(),
+    });
+    metrics.tcp_series(TcpLabels {
+        direction: Direction::Inbound,
+        service: "shop/cart:80".into(),
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    metrics.watch_runtime("worker-0", runtime.handle());
+    metrics
+}
+
+/// The rows that the documentation must have: name, type, labels and meaning of each metric.
+fn rows(page: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let lines: Vec<_> = page.lines().collect();
+    for window in lines.windows(2) {
+        let (Some(help), Some(kind)) = (
+            window[0].strip_prefix("# HELP "),
+            window[1].strip_prefix("# TYPE "),
+        ) else {
+            continue;
+        };
+        let (name, meaning) = help.split_once(' ').unwrap();
+        let (_, kind) = kind.split_once(' ').unwrap();
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let sample_suffix = if kind == "histogram" {
+            "_count"
+        } else {
+            suffix
+        };
+        let sample = lines
+            .iter()
+            .find(|line| line.starts_with(&format!("{name}{sample_suffix}{{")));
+        let labels: Vec<_> = sample
+            .and_then(|line| line.split_once('{')?.1.rsplit_once('}'))
+            .map(|(labels, _)| labels.split(',').filter_map(|label| label.split_once('=')))
+            .into_iter()
+            .flatten()
+            .map(|(label, _)| format!("`{label}`"))
+            .collect();
+        rows.push(format!(
+            "| `{name}{suffix}` | {kind} | {} | {meaning} |",
+            labels.join(" ")
+        ));
+    }
+    rows.sort();
+    rows
+}
+
+#[test]
+fn the_documentation_lists_every_metric() {
+    let documented = include_str!("../../../docs/metrics.md");
+    let documented: Vec<_> = documented
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let rows = rows(&everything().encode());
+    assert_eq!(
+        documented,
+        rows,
+        "the table in docs/metrics.md should be:\n{}",
+        rows.join("\n")
+    );
 }

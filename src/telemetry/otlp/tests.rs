@@ -187,8 +187,8 @@ fn assert_client(client: &ProtoSpan, server: &ProtoSpan) {
         ("network.peer.address", "198.18.0.7"),
         ("outrigger.service", "shop/cart:80"),
         ("outrigger.peer.id", "spiffe://mesh.local/ns/shop/sa/cart"),
-        ("outrigger.reason", "request_timeout"),
-        ("error.type", "request_timeout"),
+        ("outrigger.reason", "request-timeout"),
+        ("error.type", "request-timeout"),
     ] {
         assert_eq!(text(&client.attributes, key), Some(value), "{key}");
     }
