@@ -7,6 +7,7 @@ pub mod controller;
 pub mod discovery;
 pub mod identity;
 pub mod netlink;
+pub mod netns;
 pub mod proxy;
 pub mod resilience;
 pub mod telemetry;

@@ -1,0 +1,5 @@
+//! Tests of the whole, from outside: what runs here uses the system as the program does.
+
+mod inside;
+mod interception;
+mod netns;
