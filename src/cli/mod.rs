@@ -1,6 +1,9 @@
 //! What a person types: one file per subcommand.
 
+mod controller;
 mod init;
+mod log;
+mod token;
 
 use std::process::ExitCode;
 
@@ -10,13 +13,20 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "outrigger", version)]
 enum Command {
+    Controller(controller::ControllerArgs),
     Init(init::InitArgs),
+    Token(token::TokenArgs),
 }
 
 /// Runs the subcommand that the command line names.
 pub fn run() -> ExitCode {
     let done = match Command::parse() {
+        Command::Controller(args) => args.run(),
         Command::Init(args) => args.run(),
+        Command::Token(args) => {
+            args.run();
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

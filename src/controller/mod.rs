@@ -1,1 +1,15 @@
 //! The control plane: the registry in, discovery and identities out.
+
+pub mod authority;
+mod locate;
+pub mod registry_file;
+mod run;
+mod server;
+mod store;
+mod stream;
+pub mod token;
+mod watch;
+
+pub use run::{Controller, Options, RunError, Status, read};
+pub use server::Server;
+pub use store::{Delta, Store, Stored, View};

@@ -123,3 +123,7 @@ impl tower_service::Service<http::Request<Body>> for Channel {
 pub(super) fn origin() -> http::Uri {
     http::Uri::from_static("https://controller.outrigger")
 }
+
+#[cfg(test)]
+#[path = "grpc_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! The model that both planes share, and the stream between them.
 
 mod backoff;
+pub mod certify;
 mod client;
 mod connection;
 mod grpc;
@@ -13,5 +14,7 @@ mod subscription;
 mod table;
 pub mod validate;
 
+pub use certify::{Certifier, CertifyError};
 pub use client::{ClientOptions, Controller, DiscoveryClient, Runner, Status};
+pub use grpc::DialError;
 pub use subscription::{State, Subscription};

@@ -150,13 +150,13 @@ fn check_trust_bundle(c: &mut Checker, bundle: &TrustBundle) {
     }
 }
 
-fn check_policy(c: &mut Checker, policy: &ResiliencePolicy) {
+pub fn check_policy(c: &mut Checker, policy: &ResiliencePolicy) {
     for fault in policy.validate().err().unwrap_or_default() {
         c.field(&fault.path, |c| c.report(fault.reason));
     }
 }
 
-fn check_route(c: &mut Checker, route: &Route) {
+pub fn check_route(c: &mut Checker, route: &Route) {
     c.require("name", !route.name.is_empty(), || {
         "must not be empty: it names the route in metrics and spans".into()
     });

@@ -1,0 +1,115 @@
+//! What a person writes. `manifests/registry.example.yaml` explains it by example.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use serde::Deserialize;
+
+use crate::{
+    controller::token::TokenDigest,
+    discovery::model::{MtlsMode, Protocol, Route, WorkloadPort},
+    resilience::ResiliencePolicy,
+};
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegistryFile {
+    /// In every identity of the mesh; cannot change while the controller runs.
+    pub trust_domain: String,
+    #[serde(default)]
+    pub workloads: Vec<WorkloadEntry>,
+    #[serde(default)]
+    pub services: Vec<ServiceEntry>,
+}
+
+/// Who runs with a sidecar, and how it treats what comes in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadEntry {
+    pub namespace: String,
+    pub service_account: String,
+    /// The token with this digest proves the identity. Absent: nobody gets it here.
+    #[serde(default)]
+    pub token_sha256: Option<TokenDigest>,
+    #[serde(default)]
+    pub mtls: MtlsMode,
+    /// Beside those that the services' ports say.
+    #[serde(default)]
+    pub ports: Vec<WorkloadPort>,
+    #[serde(default)]
+    pub policy: ResiliencePolicy,
+}
+
+/// A service under its virtual addresses.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceEntry {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    /// Virtual addresses, of either family. Empty: only its endpoints can be dialled.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
+    pub ports: Vec<PortEntry>,
+    /// For every port.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    #[serde(default)]
+    pub policy: ResiliencePolicy,
+    #[serde(default)]
+    pub endpoints: Vec<EndpointEntry>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PortEntry {
+    pub port: u16,
+    /// Where the endpoints listen; absent: on the same port.
+    #[serde(default)]
+    pub target_port: Option<u16>,
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+impl PortEntry {
+    pub fn target(&self) -> u16 {
+        self.target_port.unwrap_or(self.port)
+    }
+}
+
+/// Either `ip`, which listens on every port's target, or `addr` for a service of one port.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointEntry {
+    #[serde(default)]
+    pub ip: Option<IpAddr>,
+    #[serde(default)]
+    pub addr: Option<SocketAddr>,
+    #[serde(default = "one")]
+    pub weight: u32,
+    #[serde(default)]
+    pub zone: Option<Arc<str>>,
+    /// In the service's namespace. Present exactly when a sidecar runs there.
+    #[serde(default)]
+    pub service_account: Option<String>,
+    /// What is not ready gets no share of the traffic.
+    #[serde(default = "yes")]
+    pub ready: bool,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl EndpointEntry {
+    /// Where it serves `port`; `None` when it says neither `ip` nor `addr`.
+    pub fn address(&self, port: &PortEntry) -> Option<SocketAddr> {
+        self.addr
+            .or_else(|| Some(SocketAddr::new(self.ip?, port.target())))
+    }
+}

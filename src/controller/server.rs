@@ -1,0 +1,211 @@
+//! Serves discovery and identity over TLS.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, service::Routes};
+use tower_service::Service;
+
+use super::{
+    authority::Authority,
+    store::Store,
+    stream::{MAX_IN_FLIGHT, Refusal, Stream},
+};
+use crate::{
+    discovery::proto::{
+        DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+        aggregated_discovery_service_server::{
+            AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+        },
+        identity::identity_server::IdentityServer,
+    },
+    identity::{IdentityStore, SpiffeId, peer_id},
+};
+
+/// Connections beyond this wait to be accepted.
+const MAX_CONNECTIONS: usize = 20_000;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After an accept fails, as it does when file descriptors run out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// A proxy that is gone without a word is noticed after the two together.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One discovery stream and a certificate now and then.
+const MAX_STREAMS_PER_CONNECTION: u32 = 16;
+
+/// The control plane's server: one port, TLS, two services.
+pub struct Server {
+    listener: TcpListener,
+    identity: IdentityStore,
+    routes: Routes,
+}
+
+/// The identity that the client of a connection proved, if it showed a certificate.
+#[derive(Clone)]
+struct Peer(Option<SpiffeId>);
+
+impl Server {
+    /// `identity` must hold a certificate by the time the server runs.
+    pub fn new(
+        listener: TcpListener,
+        identity: IdentityStore,
+        store: Arc<Store>,
+        authority: Authority,
+    ) -> Self {
+        let discovery = AggregatedDiscoveryServiceServer::new(Discovery { store });
+        let authority = IdentityServer::new(authority).max_decoding_message_size(64 << 10);
+        Self {
+            listener,
+            identity,
+            routes: Routes::new(discovery).add_service(authority).prepare(),
+        }
+    }
+
+    /// # Errors
+    /// When the socket has no address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until it is dropped, which closes every connection.
+    pub async fn run(self) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let place = places.clone().acquire_owned().await;
+            let place = place.expect("the semaphore is never closed");
+            let (stream, from) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "no connection accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            let credentials = self.identity.ready().await;
+            let acceptor = TlsAcceptor::from(credentials.control_server_config());
+            let routes = self.routes.clone();
+            connections.spawn(async move {
+                let _place = place;
+                if let Err(error) = serve_connection(stream, acceptor, routes).await {
+                    tracing::debug!(%from, %error, "the connection ended");
+                }
+            });
+        }
+    }
+}
+
+async fn serve_connection(
+    tcp: TcpStream,
+    acceptor: TlsAcceptor,
+    routes: Routes,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    tcp.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??;
+    let peer = Peer(peer_id(stream.get_ref().1));
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        routes.clone().call(request)
+    });
+    http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .serve_connection(TokioIo::new(stream), service)
+        .await?;
+    Ok(())
+}
+
+struct Discovery {
+    store: Arc<Store>,
+}
+
+type Responses = mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Discovery {
+    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let peer = request.extensions().get::<Peer>();
+        let peer = peer.and_then(|peer| peer.0.clone()).ok_or_else(|| {
+            Status::unauthenticated("discovery needs a certificate of the mesh: certify first")
+        })?;
+        // One place more for the status that ends the stream.
+        let (responses, outbound) = mpsc::channel(MAX_IN_FLIGHT + 1);
+        let stream = Stream::new(self.store.open(), peer);
+        tokio::spawn(follow(
+            stream,
+            request.into_inner(),
+            responses,
+            self.store.clone(),
+        ));
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+}
+
+/// Runs one stream until either side ends it.
+async fn follow(
+    mut stream: Stream,
+    mut requests: Streaming<DeltaDiscoveryRequest>,
+    responses: Responses,
+    store: Arc<Store>,
+) {
+    loop {
+        tokio::select! {
+            request = requests.message() => match request {
+                Ok(Some(request)) => {
+                    if let Err(refusal) = take(&mut stream, request, &store) {
+                        tracing::warn!(proxy = stream.node(), peer = %stream.peer(), %refusal, "stream broken off");
+                        let code = match refusal {
+                            Refusal::UnknownType(_) => Status::invalid_argument(refusal.to_string()),
+                            Refusal::TooManySubscriptions => Status::resource_exhausted(refusal.to_string()),
+                        };
+                        // The other side may be gone already.
+                        let _ = responses.try_send(Err(code));
+                        return;
+                    }
+                }
+                Ok(None) | Err(_) => return,
+            },
+            () = stream.changed() => {}
+            () = responses.closed() => return,
+        }
+        while let Some(response) = stream.next_response() {
+            // Never full: the channel has a place for every response in flight.
+            if responses.try_send(Ok(response)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn take(stream: &mut Stream, request: DeltaDiscoveryRequest, store: &Store) -> Result<(), Refusal> {
+    if let Some(reason) = stream.request(request)? {
+        tracing::warn!(
+            proxy = stream.node(),
+            peer = %stream.peer(),
+            reason,
+            "a proxy refused a response: it goes on with what it had"
+        );
+        store.count_nack();
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+use super::*;
+use crate::discovery::model::TrustBundle;
+
+fn bundle(name: &str, roots: &str) -> Named {
+    let roots = roots.into();
+    Resource::trust_bundle(name, TrustBundle { roots })
+}
+
+fn name(text: &str) -> ResourceName {
+    ResourceName::trust_bundle(text)
+}
+
+/// Names with whether there is a value.
+fn take(view: &mut View) -> Vec<(String, bool)> {
+    let mut taken = Vec::new();
+    while let Some((_, deltas)) = view.take(2, usize::MAX) {
+        assert!(deltas.len() <= 2);
+        taken.extend(
+            deltas
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.is_some())),
+        );
+    }
+    taken
+}
+
+#[test]
+fn only_subscribers_are_told_and_once() {
+    let store = Store::new();
+    store.replace([bundle("a", "1"), bundle("b", "1")], &[]);
+    let mut of_a = store.open();
+    let mut of_b = store.open();
+    of_a.subscribe(name("a"), None);
+    of_b.subscribe(name("b"), None);
+    assert_eq!(take(&mut of_a), [("a".into(), true)]);
+    assert_eq!(take(&mut of_b), [("b".into(), true)]);
+
+    assert_eq!(store.replace([bundle("a", "2"), bundle("b", "1")], &[]), 1);
+    assert_eq!(take(&mut of_a), [("a".into(), true)]);
+    assert_eq!(take(&mut of_b), []);
+    assert_eq!(take(&mut of_a), []);
+}
+
+#[test]
+fn what_is_not_there_is_said_to_be_absent() {
+    let store = Store::new();
+    let mut view = store.open();
+    view.subscribe(name("a"), None);
+    assert_eq!(take(&mut view), [("a".into(), false)]);
+    store.apply([(name("a"), Some(bundle("a", "1").1))]);
+    assert_eq!(take(&mut view), [("a".into(), true)]);
+    store.apply([(name("a"), None)]);
+    assert_eq!(take(&mut view), [("a".into(), false)]);
+}
+
+#[test]
+fn what_is_at_hand_is_not_sent_again() {
+    let store = Store::new();
+    let (named, value) = bundle("a", "1");
+    let at_hand = Some(version(&value.to_json()));
+    store.replace([(named.clone(), value)], &[]);
+    let mut view = store.open();
+    view.subscribe(named.clone(), at_hand.clone());
+    assert_eq!(take(&mut view), []);
+    view.subscribe(named, None);
+    assert_eq!(take(&mut view), [("a".into(), true)]);
+
+    let mut later = store.open();
+    store.replace([], &[]);
+    later.subscribe(name("a"), at_hand);
+    assert_eq!(take(&mut later), [("a".into(), false)], "it went meanwhile");
+}
+
+#[test]
+fn a_backlog_coalesces_and_batches_are_bounded() {
+    let store = Store::new();
+    let mut view = store.open();
+    for text in ["a", "b", "c"] {
+        view.subscribe(name(text), None);
+    }
+    for round in 0..100 {
+        let roots = round.to_string();
+        store.replace(["a", "b", "c"].map(|name| bundle(name, &roots)), &[]);
+    }
+    assert_eq!(take(&mut view).len(), 3);
+}
+
+#[test]
+fn kept_kinds_survive_a_replacement() {
+    let store = Store::new();
+    store.replace([bundle("a", "1")], &[]);
+    assert_eq!(store.replace([], &[Kind::TrustBundle]), 0);
+    assert_eq!(store.replace([], &[]), 1);
+}
+
+#[test]
+fn a_dropped_view_leaves_nothing() {
+    let store = Store::new();
+    let mut view = store.open();
+    view.subscribe(name("a"), None);
+    view.subscribe(name("b"), None);
+    view.unsubscribe(&name("b"));
+    assert!(!store.is_subscribed(&name("b")));
+    drop(view);
+    assert!(!store.is_subscribed(&name("a")));
+    assert_eq!(store.streams(), 0);
+}
