@@ -7,7 +7,7 @@ mod line;
 
 use std::{
     fs::OpenOptions,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -92,15 +92,19 @@ impl AccessLog {
     pub const OFF: Self = Self(None);
 
     /// A log and its writer. `success_ratio`, 0 to 1, is the share of the successes that is
-    /// logged (failures all are); `dropped` counts the lines that found the queue full.
+    /// logged (failures all are); `dropped` counts the lines that were lost.
     pub fn new(success_ratio: f64, dropped: Arc<AtomicU64>) -> (Self, Writer) {
         let (tx, rx) = sync_channel(QUEUE);
+        let writer = Writer {
+            rx,
+            dropped: dropped.clone(),
+        };
         let sender = Sender {
             tx,
             dropped,
             success_ratio,
         };
-        (Self(Some(sender)), Writer(rx))
+        (Self(Some(sender)), writer)
     }
 
     /// Whether it is on: where it is not, no record needs to be built.
@@ -122,37 +126,55 @@ impl AccessLog {
 }
 
 /// The writing end, for a thread of its own.
-pub struct Writer(Receiver<Box<Record>>);
+pub struct Writer {
+    rx: Receiver<Box<Record>>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Lines written at once.
+const BATCH: usize = 256;
 
 impl Writer {
-    /// Writes until every [`AccessLog`] is dropped.
+    /// Writes until every [`AccessLog`] is dropped. A full disk or a closed pipe costs lines,
+    /// which are counted, and no more.
     ///
     /// # Errors
-    /// When the output cannot be opened or written.
+    /// When the output cannot be opened.
     pub fn run(self, output: &Output) -> io::Result<()> {
         match output {
-            Output::Stdout => self.write_to(BufWriter::new(io::stdout())),
+            Output::Stdout => self.write_to(io::stdout()),
             Output::File(path) => {
                 let opened = OpenOptions::new().create(true).append(true).open(path);
-                let file = opened.map_err(|error| {
+                self.write_to(opened.map_err(|error| {
                     let at = path.display();
                     let help = "check that the directory exists and is writable";
                     io::Error::new(error.kind(), format!("access log {at}: {error}; {help}"))
-                })?;
-                self.write_to(BufWriter::new(file))
+                })?);
             }
-        }
-    }
-
-    fn write_to(self, mut out: impl Write) -> io::Result<()> {
-        while let Ok(first) = self.0.recv() {
-            line::write(&first, &mut out)?;
-            for record in self.0.try_iter() {
-                line::write(&record, &mut out)?;
-            }
-            out.flush()?;
         }
         Ok(())
+    }
+
+    fn write_to(self, mut out: impl Write) {
+        let mut lines = Vec::new();
+        let mut failing = false;
+        while let Ok(first) = self.rx.recv() {
+            lines.clear();
+            let mut count = 0;
+            for record in std::iter::once(first).chain(self.rx.try_iter().take(BATCH - 1)) {
+                line::append(&record, &mut lines);
+                count += 1;
+            }
+            match out.write_all(&lines).and_then(|()| out.flush()) {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    self.dropped.fetch_add(count, Ordering::Relaxed);
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "cannot write the access log; lines are dropped until it works again");
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -159,4 +159,20 @@ mod tests {
             assert!(reason.as_str().bytes().all(word), "{reason}");
         }
     }
+
+    #[test]
+    fn the_documentation_lists_every_reason() {
+        let row = |reason: &Reason| {
+            let (status, grpc) = (reason.status(), reason.grpc_code());
+            format!("| `{reason}` | {status} | {grpc} | {} |", reason.advice())
+        };
+        let rows: Vec<_> = Reason::ALL.iter().map(row).collect();
+        let documented = include_str!("../../docs/reasons.md").lines();
+        let documented: Vec<_> = documented.filter(|line| line.starts_with("| `")).collect();
+        let expected = rows.join("\n");
+        assert_eq!(
+            documented, rows,
+            "the table in docs/reasons.md should be:\n{expected}"
+        );
+    }
 }

@@ -1,11 +1,6 @@
 //! One record as one line of JSON.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-    net::SocketAddr,
-    time::SystemTime,
-};
+use std::{fmt::Write, net::SocketAddr, time::SystemTime};
 
 use serde::Serialize;
 
@@ -53,7 +48,7 @@ const MAX_METHOD: usize = 32;
 const MAX_HOST: usize = 255;
 const MAX_PATH: usize = 512;
 
-pub(super) fn write(record: &Record, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn append(record: &Record, out: &mut Vec<u8>) {
     let millis = |duration: std::time::Duration| duration.as_micros() as f64 / 1e3;
     let line = Line {
         time: rfc3339(record.start),
@@ -77,8 +72,8 @@ pub(super) fn write(record: &Record, out: &mut impl Write) -> io::Result<()> {
         duration_ms: millis(record.duration),
         upstream_duration_ms: record.upstream_duration.map(millis),
     };
-    serde_json::to_writer(&mut *out, &line)?;
-    out.write_all(b"\n")
+    serde_json::to_writer(&mut *out, &line).expect("every field is a text or a number");
+    out.push(b'\n');
 }
 
 fn version(version: http::Version) -> &'static str {

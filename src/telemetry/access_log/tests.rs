@@ -31,7 +31,7 @@ fn written(records: impl IntoIterator<Item = Record>, ratio: f64) -> Vec<u8> {
     records.into_iter().for_each(|record| log.log(record));
     drop(log);
     let mut out = Vec::new();
-    writer.write_to(&mut out).unwrap();
+    writer.write_to(&mut out);
     out
 }
 
@@ -93,6 +93,22 @@ fn a_full_queue_drops_and_counts_without_waiting() {
         log.log(record());
     }
     assert_eq!(dropped.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn an_output_that_fails_costs_lines_and_no_more() {
+    let dropped = Arc::new(AtomicU64::new(0));
+    let (log, writer) = AccessLog::new(1.0, dropped.clone());
+    for _ in 0..BATCH + 1 {
+        log.log(record());
+    }
+    drop(log);
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    writer.write_to(full);
+    assert_eq!(dropped.load(Ordering::Relaxed), BATCH as u64 + 1);
 }
 
 #[test]

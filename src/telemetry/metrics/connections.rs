@@ -6,11 +6,11 @@ use prometheus_client::registry::Unit;
 
 use super::{
     Counter, Gauge, GaugeGuard,
-    page::Page,
+    page::{Page, Row},
     resilience::label,
     table::{Labels, Table},
 };
-use crate::telemetry::Direction;
+use crate::telemetry::{Direction, Reason};
 
 label! {
     /// What a connection turned out to carry.
@@ -20,7 +20,7 @@ label! {
         Tcp = "tcp",
         /// An application's own TLS, passed through.
         Tls = "tls",
-        /// Closed, or still open, before anyone could tell.
+        /// Nobody could tell yet.
         Unknown = "unknown",
     }
 }
@@ -46,22 +46,49 @@ label! {
 
 type ByDirection<T> = [T; Direction::ALL.len()];
 
-/// Counts connections in both directions: accepted for what comes in, dialled for what goes out.
+/// Connections that downstreams open: from the workload (outbound) and to it (inbound).
 #[derive(Debug, Default)]
 pub struct Connections {
-    opened: ByDirection<[Counter; ConnectionProtocol::COUNT]>,
+    accepted: ByDirection<Counter>,
     open: ByDirection<[Gauge; ConnectionProtocol::COUNT]>,
+    refused: ByDirection<[Counter; Reason::COUNT]>,
     handshakes: ByDirection<[Counter; HandshakeResult::COUNT]>,
-    /// Closed at once because of a limit on connections.
-    pub refused: Counter,
+    /// Times the listener could not accept: out of descriptors above all.
+    pub accept_failures: Counter,
+}
+
+/// An accepted connection; it counts as open until this is dropped.
+#[derive(Debug)]
+#[must_use = "the connection counts as closed when this is dropped"]
+pub struct OpenConnection {
+    connections: Arc<Connections>,
+    direction: Direction,
+    held: GaugeGuard,
+}
+
+impl OpenConnection {
+    /// What it turned out to carry; `Unknown` until then.
+    pub fn speaks(&mut self, protocol: ConnectionProtocol) {
+        let open = &self.connections.open[self.direction as usize];
+        self.held = open[protocol as usize].hold();
+    }
 }
 
 impl Connections {
-    /// Counts a connection as open until the guard is dropped. Call it when the protocol is
-    /// known, or with `Unknown` when the connection ends before.
-    pub fn opened(&self, direction: Direction, protocol: ConnectionProtocol) -> GaugeGuard {
-        self.opened[direction as usize][protocol as usize].inc();
-        self.open[direction as usize][protocol as usize].hold()
+    /// Counts an accepted connection.
+    pub fn opened(self: &Arc<Self>, direction: Direction) -> OpenConnection {
+        self.accepted[direction as usize].inc();
+        let unknown = ConnectionProtocol::Unknown as usize;
+        OpenConnection {
+            connections: self.clone(),
+            direction,
+            held: self.open[direction as usize][unknown].hold(),
+        }
+    }
+
+    /// Counts a connection that was accepted and closed at once.
+    pub fn refused(&self, direction: Direction, reason: Reason) {
+        self.refused[direction as usize][reason.index()].inc();
     }
 
     /// Counts a mesh TLS handshake, as a server (inbound) or as a client (outbound).
@@ -70,30 +97,47 @@ impl Connections {
     }
 
     pub(super) fn encode(&self, page: &mut Page) -> fmt::Result {
-        let places = || {
-            Direction::ALL.iter().flat_map(|direction| {
-                let protocols = ConnectionProtocol::ALL.iter();
-                protocols.map(|protocol| (*direction, *protocol))
+        let accepted = Direction::ALL.map(|direction| {
+            let row = [("direction", direction.as_str())];
+            (row, self.accepted[direction as usize].get())
+        });
+        page.counters(("connections", None), "Connections accepted", accepted)?;
+        let open = Direction::ALL.iter().flat_map(|direction| {
+            ConnectionProtocol::ALL.iter().map(|protocol| {
+                let row = [
+                    ("direction", direction.as_str()),
+                    ("protocol", protocol.as_str()),
+                ];
+                (
+                    row,
+                    self.open[*direction as usize][*protocol as usize].get(),
+                )
             })
-        };
-        let row = |d: Direction, p: ConnectionProtocol| {
-            [("direction", d.as_str()), ("protocol", p.as_str())]
-        };
-        page.counters(
-            ("connections", None),
-            "Connections opened, by what they carry",
-            places().map(|(d, p)| (row(d, p), self.opened[d as usize][p as usize].get())),
-        )?;
+        });
         page.gauges(
             ("connections_open", None),
-            "Connections that are open",
-            places().map(|(d, p)| (row(d, p), self.open[d as usize][p as usize].get())),
+            "Connections that are open, by what they carry",
+            open,
         )?;
-        let refused: [([(&str, &str); 0], u64); 1] = [([], self.refused.get())];
+        let refused = Direction::ALL.iter().flat_map(|direction| {
+            Reason::ALL.iter().map(|reason| {
+                let row = [
+                    ("direction", direction.as_str()),
+                    ("reason", reason.as_str()),
+                ];
+                (row, self.refused[*direction as usize][reason.index()].get())
+            })
+        });
         page.counters(
             ("connections_refused", None),
-            "Connections closed at once because too many were open",
-            refused,
+            "Connections accepted and closed at once, by reason",
+            refused.filter(|(_, count)| *count > 0),
+        )?;
+        let failures: [([(&str, &str); 0], u64); 1] = [([], self.accept_failures.get())];
+        page.counters(
+            ("accept_failures", None),
+            "Times a listener could not accept a connection",
+            failures,
         )?;
         let handshakes = Direction::ALL.iter().flat_map(|direction| {
             HandshakeResult::ALL.iter().map(|result| {
@@ -132,26 +176,71 @@ impl Labels for TcpLabels {
     }
 }
 
-/// The bytes of opaque connections to one upstream.
+/// The opaque connections to one upstream.
 #[derive(Debug, Default)]
 pub struct TcpSeries {
+    connections: Counter,
+    open: Gauge,
+    failures: [Counter; Reason::COUNT],
     /// From the downstream to the upstream.
     pub sent_bytes: Counter,
     /// From the upstream to the downstream.
     pub received_bytes: Counter,
 }
 
+impl TcpSeries {
+    /// Counts a connection joined to the upstream; open until the guard is dropped.
+    pub fn opened(&self) -> GaugeGuard {
+        self.connections.inc();
+        self.open.hold()
+    }
+
+    /// Counts a connection that never reached the upstream, or was cut off.
+    pub fn failed(&self, reason: Reason) {
+        self.failures[reason.index()].inc();
+    }
+}
+
+impl TcpLabels {
+    fn row(&self) -> Row<'_, 2> {
+        [
+            ("direction", self.direction.as_str()),
+            ("service", &self.service),
+        ]
+    }
+}
+
 pub(super) fn encode_tcp(table: &Table<TcpLabels, TcpSeries>, page: &mut Page) -> fmt::Result {
     let all = table.snapshot();
     let rows = |read: fn(&TcpSeries) -> &Counter| {
-        all.iter().map(move |(labels, series)| {
-            let direction = ("direction", labels.direction.as_str());
+        all.iter()
+            .map(move |(labels, series)| (labels.row(), read(series).get()))
+    };
+    page.counters(
+        ("tcp_connections", None),
+        "Opaque connections joined to upstreams",
+        rows(|series| &series.connections),
+    )?;
+    page.gauges(
+        ("tcp_connections_open", None),
+        "Opaque connections to upstreams that are open",
+        all.iter().map(|(l, s)| (l.row(), s.open.get())),
+    )?;
+    let failures = all.iter().flat_map(|(labels, series)| {
+        let [direction, service] = labels.row();
+        let reasons = Reason::ALL.iter().zip(&series.failures);
+        reasons.map(move |(reason, count)| {
             (
-                [direction, ("service", &*labels.service)],
-                read(series).get(),
+                [direction, service, ("reason", reason.as_str())],
+                count.get(),
             )
         })
-    };
+    });
+    page.counters(
+        ("tcp_failures", None),
+        "Opaque connections that never reached their upstream or were cut off, by reason",
+        failures.filter(|(_, count)| *count > 0),
+    )?;
     page.counters(
         ("tcp_sent", Some(Unit::Bytes)),
         "Opaque bytes sent to upstreams",

@@ -119,7 +119,7 @@ impl Losses {
     pub(super) fn encode(&self, page: &mut Page) -> fmt::Result {
         page.counters(
             ("access_log_dropped_lines", None),
-            "Access log lines dropped because the writer did not keep up",
+            "Access log lines dropped because the writer did not keep up or could not write",
             alone(self.log_lines_dropped.load(Relaxed)),
         )?;
         page.counters(

@@ -19,7 +19,9 @@ use prometheus_client::{
 };
 use tokio::runtime;
 
-pub use connections::{ConnectionProtocol, Connections, HandshakeResult, TcpLabels, TcpSeries};
+pub use connections::{
+    ConnectionProtocol, Connections, HandshakeResult, OpenConnection, TcpLabels, TcpSeries,
+};
 pub use control::{Certificate, Discovery, Losses};
 pub use primitives::{Counter, Gauge, GaugeGuard, Histogram};
 pub use requests::{FallbackKind, HttpProtocol, RequestLabels, RequestSeries};
@@ -44,7 +46,7 @@ struct Families {
     breakers: Table<ServiceLabel, BreakerSeries>,
     bulkheads: Table<BulkheadLabels, BulkheadSeries>,
     tcp: Table<TcpLabels, TcpSeries>,
-    connections: Connections,
+    connections: Arc<Connections>,
     discovery: Discovery,
     certificate: Certificate,
     losses: Losses,
@@ -67,7 +69,7 @@ impl Metrics {
             breakers: Table::new(MAX_SERIES),
             bulkheads: Table::new(MAX_SERIES),
             tcp: Table::new(MAX_SERIES),
-            connections: Connections::default(),
+            connections: Arc::default(),
             discovery: Discovery::default(),
             certificate: Certificate::default(),
             losses: Losses::default(),
@@ -104,7 +106,7 @@ impl Metrics {
         self.families.tcp.resolve(labels)
     }
 
-    pub fn connections(&self) -> &Connections {
+    pub fn connections(&self) -> &Arc<Connections> {
         &self.families.connections
     }
 

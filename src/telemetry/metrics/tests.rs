@@ -120,6 +120,29 @@ fn breakers_are_counted_by_state_and_leave_when_dropped() {
 }
 
 #[test]
+fn a_connection_is_open_until_dropped_as_what_it_carries() {
+    let metrics = Metrics::new();
+    let open = |protocol: &str, count: u64| {
+        let row = format!(r#"direction="inbound",protocol="{protocol}""#);
+        has(
+            &metrics.encode(),
+            &format!("outrigger_connections_open{{{row}}} {count}"),
+        );
+    };
+    let mut connection = metrics.connections().opened(Direction::Inbound);
+    open("unknown", 1);
+    connection.speaks(ConnectionProtocol::Http2);
+    open("unknown", 0);
+    open("http2", 1);
+    drop(connection);
+    open("http2", 0);
+    has(
+        &metrics.encode(),
+        r#"outrigger_connections_total{direction="inbound"} 1"#,
+    );
+}
+
+#[test]
 fn a_million_routes_do_not_grow_the_page() {
     let metrics = Metrics::new();
     let mut held = Vec::new();
@@ -190,10 +213,14 @@ fn everything() -> Metrics {
         scope: BulkheadScope::Route,
         name: "shop/cart".into(),
     });
-    metrics.tcp_series(TcpLabels {
+    let tcp = metrics.tcp_series(TcpLabels {
         direction: Direction::Inbound,
         service: "shop/cart:80".into(),
     });
+    tcp.failed(Reason::ConnectFailed);
+    metrics
+        .connections()
+        .refused(Direction::Inbound, Reason::Overloaded);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
