@@ -26,7 +26,7 @@ test: setup ## Everything: unit tests, and the real binary on the wire
 
 .PHONY: bench
 bench: setup ## Two hops with mTLS, measured beside Envoy and HAProxy (ARGS="--help" lists what can be set)
-	@benches/two_hops/run $(ARGS)
+	$(CARGO) bench --profile dist --bench two_hops -- $(ARGS)
 
 .PHONY: fmt
 fmt: ## Format the code
