@@ -175,7 +175,7 @@ async fn follow(
                     if let Err(refusal) = take(&mut stream, request, &store) {
                         tracing::warn!(proxy = stream.node(), peer = %stream.peer(), %refusal, "stream broken off");
                         let code = match refusal {
-                            Refusal::UnknownType(_) => Status::invalid_argument(refusal.to_string()),
+                            Refusal::UnknownType(_) | Refusal::LongName(_) => Status::invalid_argument(refusal.to_string()),
                             Refusal::TooManySubscriptions => Status::resource_exhausted(refusal.to_string()),
                         };
                         // The other side may be gone already.

@@ -17,6 +17,9 @@ pub(super) const MAX_IN_FLIGHT: usize = 16;
 /// Resources one stream may subscribe to: twice what a proxy asks for by default.
 const MAX_SUBSCRIPTIONS: usize = 20_000;
 
+/// The longest names, those of workloads, have at most 2,048 bytes.
+const MAX_NAME: usize = 2_048;
+
 const MAX_NAMES_PER_RESPONSE: usize = 500;
 const MAX_BYTES_PER_RESPONSE: usize = 1 << 20;
 
@@ -30,6 +33,8 @@ pub(super) enum Refusal {
     UnknownType(String),
     #[error("a stream may subscribe to {MAX_SUBSCRIPTIONS} resources: it asked for more")]
     TooManySubscriptions,
+    #[error("no resource has a name of {0} bytes")]
+    LongName(usize),
 }
 
 #[derive(Debug)]
@@ -77,6 +82,9 @@ impl Stream {
         for name in request.resource_names_subscribe {
             if self.view.len() >= MAX_SUBSCRIPTIONS {
                 return Err(Refusal::TooManySubscriptions);
+            }
+            if name.len() > MAX_NAME {
+                return Err(Refusal::LongName(name.len()));
             }
             let version = versions.remove(&name);
             self.view.subscribe(ResourceName::new(kind, name), version);
@@ -244,6 +252,11 @@ mod tests {
         assert_eq!(
             stream.request(subscribe(&names)),
             Err(Refusal::TooManySubscriptions)
+        );
+        let mut stream = self::stream(&store);
+        assert_eq!(
+            stream.request(subscribe(&[&"x".repeat(MAX_NAME + 1)])),
+            Err(Refusal::LongName(MAX_NAME + 1))
         );
         let unknown = DeltaDiscoveryRequest {
             type_url: "moon".into(),

@@ -13,6 +13,7 @@ use super::{
     DiscoveryClient, State,
     client::Controller,
     grpc::{self, Channel, DialError},
+    kept_identity::KeptIdentity,
     model::TrustBundle,
     proto::identity::{CertifyRequest, CertifyResponse, identity_client::IdentityClient},
 };
@@ -55,6 +56,9 @@ pub struct Certifier {
     /// The trust bundle, PEM, that the controller is known by before the first certificate.
     pub roots_file: PathBuf,
     pub identity: IdentityStore,
+    /// Where the certificate and its key are kept for a restart while the controller is away;
+    /// `None`: nowhere.
+    pub keep_dir: Option<PathBuf>,
 }
 
 impl Certifier {
@@ -76,11 +80,44 @@ impl Certifier {
             .map_err(|_| CertifyError::Timeout)?
             .map_err(|status| CertifyError::Refused(Box::new(status)))?
             .into_inner();
+        let kept = KeptIdentity {
+            chain: chain.clone(),
+            key: request.key.secret_der().to_vec(),
+            roots: roots.clone(),
+        };
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let svid = Svid::new(chain, request.key)?;
         tracing::info!(id = %svid.id, "certified");
         self.identity.set(svid, &TrustBundle { roots })?;
+        self.keep(kept).await;
         Ok(())
+    }
+
+    /// Puts the kept certificate in force, if there is one that is still valid. Says whether it
+    /// did.
+    pub fn restore(&self) -> bool {
+        let kept = self.keep_dir.as_deref();
+        let kept = kept.and_then(|dir| KeptIdentity::load(dir, SystemTime::now()));
+        kept.is_some_and(|(svid, bundle)| {
+            let id = svid.id.clone();
+            match self.identity.set(svid, &bundle) {
+                Ok(()) => tracing::info!(%id, "going on with the kept identity"),
+                Err(error) => tracing::warn!(%id, %error, "the kept identity is unusable"),
+            }
+            self.identity.current().is_some()
+        })
+    }
+
+    /// Failing costs the identity at a restart without the controller, nothing before.
+    async fn keep(&self, kept: KeptIdentity) {
+        let Some(dir) = self.keep_dir.clone() else {
+            return;
+        };
+        let path = dir.clone();
+        let saved = tokio::task::spawn_blocking(move || kept.save(&dir)).await;
+        if let Err(error) = saved.map_err(io::Error::other).flatten() {
+            tracing::warn!(path = %path.display(), %error, "the identity is not kept");
+        }
     }
 
     /// Trusts the bundle in force, which rotates; before there is one, or when it leads nowhere,
@@ -99,9 +136,10 @@ impl Certifier {
         Ok(Channel::dial(address, tls).await?)
     }
 
-    /// Gets a certificate, renews it at 50 to 80 % of its life, and takes over trust bundles as
+    /// Starts from the kept certificate, gets a fresh one, renews it at 50 to 80 % of its life, and takes over trust bundles as
     /// the discovery stream brings them. Runs until it is dropped.
     pub async fn run(self, discovery: &DiscoveryClient) {
+        self.restore();
         tokio::select! {
             () = self.stay_certified() => {}
             () = self.follow_trust(discovery) => {}

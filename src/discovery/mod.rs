@@ -5,6 +5,7 @@ pub mod certify;
 mod client;
 mod connection;
 mod grpc;
+mod kept_identity;
 pub mod model;
 pub mod proto;
 pub mod resource;

@@ -106,6 +106,7 @@ services:
             token_file,
             roots_file: self.path("roots.pem"),
             identity: IdentityStore::new(),
+            keep_dir: Some(self.path("identity")),
         }
     }
 
@@ -333,8 +334,12 @@ async fn a_proxy_starts_from_its_snapshot_while_the_controller_is_away() {
     })
     .await;
     drop(first);
+    let addr = controller.addr;
     controller.stop().await;
 
+    let certifier = mesh.certifier(addr, &mesh.token);
+    assert!(certifier.restore(), "the identity is kept too");
+    options.identity = certifier.identity;
     let second = Proxy::start(options);
     let restored = second.client.service(&cart()).current();
     assert_eq!(restored.present(), service.current().present());
@@ -373,6 +378,7 @@ async fn a_token_that_is_not_the_meshs_gets_no_certificate() {
         let refused = certifier.certify().await.unwrap_err().to_string();
         assert!(refused.contains("not one of this mesh"), "{refused}");
         assert!(certifier.identity.current().is_none());
+        assert!(!certifier.restore());
     }
 }
 
