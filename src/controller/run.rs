@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 
 use super::{
     authority::{Authority, ListedTokens},
@@ -31,9 +31,6 @@ use crate::{
     },
 };
 
-/// How often the authority's directory is read for what an operator replaced.
-const CA_PERIOD: Duration = Duration::from_secs(10);
-
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -44,10 +41,13 @@ pub struct Options {
     pub lifetime: Duration,
     /// How often the registry file is read.
     pub poll: Duration,
+    /// How often the authority's directory is read for what an operator replaced.
+    pub ca_poll: Duration,
 }
 
 impl Options {
-    /// With certificates for 24 hours and a look at the registry four times in a second.
+    /// With certificates for 24 hours, a look at the registry four times in a second and at the
+    /// authority every 10 s.
     pub fn new(registry: PathBuf, listen: SocketAddr, ca_dir: PathBuf) -> Self {
         Self {
             registry,
@@ -55,6 +55,7 @@ impl Options {
             ca_dir,
             lifetime: DEFAULT_LIFETIME,
             poll: Duration::from_millis(250),
+            ca_poll: Duration::from_secs(10),
         }
     }
 }
@@ -112,7 +113,13 @@ impl Controller {
         let ca = Arc::new(ca);
         let id = controller_id(&registry.trust_domain)?;
         let identity = IdentityStore::new();
-        certify_self(&ca, &id, options.lifetime, &identity)?;
+        SelfCertified {
+            ca: &ca,
+            id: &id,
+            lifetime: options.lifetime,
+            identity: &identity,
+        }
+        .renew()?;
 
         let listener =
             TcpListener::bind(options.listen)
@@ -170,8 +177,15 @@ impl Controller {
             registry,
             lifetime,
             poll,
+            ca_poll,
             ..
         } = self.options;
+        let authority = SelfCertified {
+            ca: &self.ca,
+            id: &self.id,
+            lifetime,
+            identity: &self.identity,
+        };
         let trust_domain = self.ca.trust_domain().to_owned();
         let reload = |text: &str| {
             let parsed = Registry::parse(&registry, text)
@@ -195,7 +209,7 @@ impl Controller {
             () = shutdown => {}
             () = self.server.run() => {}
             () = file::follow(&registry, poll, self.text, reload) => {}
-            () = follow_authority(&self.ca, &self.store, &self.id, lifetime, &self.identity) => {}
+            () = authority.follow(&self.store, ca_poll) => {}
         }
     }
 }
@@ -240,50 +254,53 @@ fn same_trust_domain(
     })
 }
 
-fn certify_self(
-    ca: &CertificateAuthority,
-    id: &SpiffeId,
-    lifetime: Duration,
-    identity: &IdentityStore,
-) -> Result<(), RunError> {
-    let request = CertificateRequest::generate();
-    let chain = ca.sign(id, &request.csr_der, lifetime, SystemTime::now())?;
-    let roots = ca.roots_pem();
-    identity.set(Svid::new(chain, request.key)?, &TrustBundle { roots })?;
-    Ok(())
-}
-
 fn publish_roots(store: &Store, ca: &CertificateAuthority) -> usize {
     let roots = ca.roots_pem();
     let (name, bundle) = Resource::trust_bundle(ca.trust_domain(), TrustBundle { roots });
     store.apply([(name, Some(bundle))])
 }
 
-/// Follows the authority's directory and keeps the controller's own certificate fresh.
-async fn follow_authority(
-    ca: &CertificateAuthority,
-    store: &Store,
-    id: &SpiffeId,
+/// The controller's own certificate, from its own authority.
+struct SelfCertified<'a> {
+    ca: &'a CertificateAuthority,
+    id: &'a SpiffeId,
     lifetime: Duration,
-    identity: &IdentityStore,
-) {
-    loop {
-        let credentials = identity.ready().await;
-        let (from, until) = (credentials.not_before, credentials.not_after);
-        let due = renewal_delay(from, until, SystemTime::now(), fastrand::f64());
-        let renew_at = tokio::time::Instant::now() + due;
-        while tokio::time::Instant::now() < renew_at {
-            tokio::time::sleep(CA_PERIOD.min(due)).await;
-            if let Err(error) = ca.reload() {
-                tracing::warn!(%error, "the authority goes on with what it has");
+    identity: &'a IdentityStore,
+}
+
+impl SelfCertified<'_> {
+    fn renew(&self) -> Result<(), RunError> {
+        let request = CertificateRequest::generate();
+        let now = SystemTime::now();
+        let chain = self
+            .ca
+            .sign(self.id, &request.csr_der, self.lifetime, now)?;
+        let roots = self.ca.roots_pem();
+        let svid = Svid::new(chain, request.key)?;
+        self.identity.set(svid, &TrustBundle { roots })?;
+        Ok(())
+    }
+
+    /// Follows the authority's directory, publishes its roots, and keeps the certificate fresh.
+    async fn follow(&self, store: &Store, period: Duration) {
+        loop {
+            let credentials = self.identity.ready().await;
+            let (from, until) = (credentials.not_before, credentials.not_after);
+            let due = renewal_delay(from, until, SystemTime::now(), fastrand::f64());
+            let renew_at = Instant::now() + due;
+            while Instant::now() < renew_at {
+                tokio::time::sleep(period.min(due)).await;
+                if let Err(error) = self.ca.reload() {
+                    tracing::warn!(%error, "the authority goes on with what it has");
+                }
+                if publish_roots(store, self.ca) > 0 {
+                    tracing::info!("the trust bundle has changed");
+                    break;
+                }
             }
-            if publish_roots(store, ca) > 0 {
-                tracing::info!("the trust bundle has changed");
-                break;
+            if let Err(error) = self.renew() {
+                tracing::error!(%error, "the controller's own certificate was not renewed");
             }
-        }
-        if let Err(error) = certify_self(ca, id, lifetime, identity) {
-            tracing::error!(%error, "the controller's own certificate was not renewed");
         }
     }
 }

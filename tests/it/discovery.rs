@@ -16,7 +16,7 @@ use outrigger::{
         model::{Destination, Endpoints, Service, ServiceKey},
         resource::{Discovered, Resource},
     },
-    identity::IdentityStore,
+    identity::{IdentityStore, ca::CertificateAuthority},
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -84,6 +84,7 @@ services:
     async fn start(&self, listen: SocketAddr) -> Running {
         let mut options = Options::new(self.path("registry.yaml"), listen, self.path("ca"));
         options.poll = POLL;
+        options.ca_poll = POLL;
         let controller = Controller::bind(options).await.unwrap();
         replace(&self.path("roots.pem"), &controller.roots_pem());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -316,6 +317,33 @@ async fn a_proxy_outlives_its_controller_and_catches_up() {
     until(&mut endpoints, |state| serves(state, "198.18.1.4")).await;
     let mut service = proxy.client.service(&cart());
     assert!(matches!(service.known(PATIENCE).await, State::Present(_)));
+}
+
+#[tokio::test]
+async fn a_new_root_reaches_the_proxies() {
+    let mesh = Mesh::new();
+    let controller = mesh.start(any_port()).await;
+    let certifier = mesh.certifier(controller.addr, &mesh.token);
+    let identity = certifier.identity.clone();
+    let options = ClientOptions::new(controller_at(controller.addr), identity.clone(), "cart-0");
+    let proxy = Proxy::start(options);
+    let client = proxy.client.clone();
+    let certifying = tokio::spawn(async move { certifier.run(&client).await });
+    soon("a certificate", identity.ready()).await;
+    let mut bundle = proxy.client.trust_bundle("mesh.local");
+    let roots = |state: &State<model::TrustBundle>| match state {
+        State::Present(bundle) => bundle.roots.matches("BEGIN CERTIFICATE").count(),
+        _ => 0,
+    };
+    until(&mut bundle, |state| roots(state) == 1).await;
+
+    CertificateAuthority::load_or_create(&mesh.path("ca"), "mesh.local")
+        .unwrap()
+        .rotate_root(std::time::SystemTime::now())
+        .unwrap();
+    until(&mut bundle, |state| roots(state) == 2).await;
+    assert!(proxy.client.status().connected);
+    certifying.abort();
 }
 
 #[tokio::test]
