@@ -3,6 +3,8 @@
 mod controller;
 mod init;
 mod log;
+mod proxy;
+mod telemetry;
 mod token;
 
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ use clap::Parser;
 enum Command {
     Controller(controller::ControllerArgs),
     Init(init::InitArgs),
+    Proxy(Box<proxy::Proxy>),
     Token(token::TokenArgs),
 }
 
@@ -27,6 +30,7 @@ pub fn run() -> ExitCode {
             args.run();
             Ok(())
         }
+        Command::Proxy(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use super::{
     subscription::{Known, Subscription},
     table::Table,
 };
-use crate::identity::{IdentityStore, SpiffeId};
+use crate::identity::{IdentityStore, InvalidSpiffeId, SpiffeId};
 
 /// Where the controller is, and who it must be.
 #[derive(Clone, Debug)]
@@ -28,6 +28,14 @@ pub struct Controller {
     /// `host:port`; a name is looked up at every connection.
     pub address: String,
     pub identity: SpiffeId,
+}
+
+/// Who the controller is, in every trust domain.
+///
+/// # Errors
+/// When the trust domain is not one.
+pub fn controller_id(trust_domain: &str) -> Result<SpiffeId, InvalidSpiffeId> {
+    SpiffeId::new(trust_domain, "outrigger-system", "outrigger-controller")
 }
 
 /// How to follow the controller.

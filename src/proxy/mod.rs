@@ -1,9 +1,23 @@
 //! The data plane: a connection's way from accept to close.
 
+mod admission;
 pub mod balance;
 pub mod client_hello;
+pub mod config;
 pub mod detect;
+mod dial;
 pub mod head;
+mod http;
+mod inbound;
 pub mod interception;
+mod io;
+mod listener;
 pub mod original_dst;
+mod outbound;
 pub mod route;
+pub mod run;
+mod sniff;
+mod tcp;
+mod tracing;
+mod upstream;
+mod worker;

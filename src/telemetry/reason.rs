@@ -58,6 +58,9 @@ reasons! {
         "No route matches this host, path and method: compare the request with the routes in /config.";
     NoEndpoints = "no-endpoints", 503, Unavailable,
         "The service has no ready endpoint: check that its pods run and pass their readiness probes.";
+    /// The Gateway API's answer to a rule whose backends all have weight 0.
+    NoBackend = "no-backend", 500, Unavailable,
+        "No backend of the route has a weight: give at least one of them a weight above 0.";
     /// The registry does not know the service that a route names.
     UnknownService = "unknown-service", 503, Unavailable,
         "The route names a service that the registry does not know: check its name, namespace and port.";
@@ -83,6 +86,9 @@ reasons! {
         "The upstream ended the exchange before its response was complete: look for a crash or restart in its log.";
     UpstreamProtocol = "upstream-protocol", 502, Internal,
         "The upstream answered with something that is not valid HTTP: check that the port speaks the protocol it is declared with.";
+    /// Only beside a fallback: otherwise the upstream's own answer goes through.
+    UpstreamFailed = "upstream-failed", 502, Unavailable,
+        "The upstream answered with a server error: look into its log.";
     RetryBudgetExhausted = "retry-budget-exhausted", 503, Unavailable,
         "The request failed and the retry budget is spent: too much fails to be mended by retries, repair the upstream.";
     FallbackFailed = "fallback-failed", 503, Unavailable,

@@ -1,0 +1,105 @@
+//! `outrigger proxy`: the sidecar.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::{
+    identity::SpiffeId,
+    proxy::{
+        config::{ForwardListener, InterceptPorts, ProxyConfig},
+        run::{self, Observability},
+    },
+    units,
+};
+
+/// Runs the sidecar proxy of one workload.
+#[derive(Args)]
+pub struct Proxy {
+    /// Who this workload is: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT.
+    #[arg(long, env = "OUTRIGGER_IDENTITY")]
+    identity: SpiffeId,
+    /// HOST:PORT of the controller.
+    #[arg(long, env = "OUTRIGGER_CONTROLLER")]
+    controller: String,
+    /// PEM file with the certificates that the controller is believed by.
+    #[arg(long, env = "OUTRIGGER_TRUST_ANCHORS")]
+    trust_anchors: PathBuf,
+    /// File with the token that proves the identity; read anew at every renewal.
+    #[arg(long, env = "OUTRIGGER_TOKEN_FILE")]
+    token_file: PathBuf,
+    /// Where to keep what is known, to start from while the controller is away.
+    #[arg(long, env = "OUTRIGGER_SNAPSHOT_DIR")]
+    snapshot_dir: Option<PathBuf>,
+    /// Take no redirected connections: only those of --forward.
+    #[arg(long)]
+    no_intercept: bool,
+    /// Where outbound connections are redirected to.
+    #[arg(long, default_value_t = 14001)]
+    outbound_port: u16,
+    /// Where inbound connections are redirected to.
+    #[arg(long, default_value_t = 14006)]
+    inbound_port: u16,
+    /// A listener that works without interception: outbound:LISTEN=DESTINATION or
+    /// inbound:LISTEN=DESTINATION. May be given several times.
+    #[arg(long = "forward", value_name = "DIRECTION:LISTEN=DESTINATION")]
+    forwards: Vec<ForwardListener>,
+    /// Where health, metrics and configuration are shown.
+    #[arg(long, default_value = "127.0.0.1:14020")]
+    admin: SocketAddr,
+    /// File with the token for admin requests that change something; without it they are refused.
+    #[arg(long)]
+    admin_token_file: Option<PathBuf>,
+    /// SO_MARK for the proxy's own connections, where interception knows them by it.
+    #[arg(long)]
+    proxy_mark: Option<u32>,
+    /// Worker threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// Accepted connections at a time, per worker.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: u32,
+    /// After SIGTERM go on accepting for at least this long.
+    #[arg(long, default_value = "2s", value_parser = units::duration::parse)]
+    drain_min: Duration,
+    /// After SIGTERM end everything after this long.
+    #[arg(long, default_value = "30s", value_parser = units::duration::parse)]
+    drain_max: Duration,
+    #[command(flatten)]
+    telemetry: super::telemetry::TelemetryArgs,
+}
+
+impl Proxy {
+    pub fn run(self) -> anyhow::Result<()> {
+        let log_level = self.telemetry.init_logging()?;
+        let observability = Observability {
+            log_level,
+            trace_ratio: self.telemetry.trace_ratio,
+            otlp: self.telemetry.otlp.clone(),
+            access_log: self.telemetry.access_log(),
+            admin_token_file: self.admin_token_file.clone(),
+        };
+        run::run(self.config(), observability)
+    }
+
+    fn config(&self) -> ProxyConfig {
+        ProxyConfig {
+            identity: self.identity.clone(),
+            workers: self.workers.into(),
+            intercept: (!self.no_intercept).then_some(InterceptPorts {
+                outbound: self.outbound_port,
+                inbound: self.inbound_port,
+            }),
+            forwards: self.forwards.clone(),
+            admin: self.admin,
+            controller: self.controller.clone(),
+            trust_anchors: self.trust_anchors.clone(),
+            token_file: self.token_file.clone(),
+            snapshot_dir: self.snapshot_dir.clone(),
+            mark: self.proxy_mark,
+            max_connections: self.max_connections as usize,
+            drain_min: self.drain_min,
+            drain_max: self.drain_max,
+        }
+    }
+}

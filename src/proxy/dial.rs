@@ -1,0 +1,138 @@
+//! Opening a connection to an endpoint: TCP, and mesh TLS where the endpoint has an identity,
+//! under one deadline, so that a stalled handshake cannot hold a pool.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rustls::pki_types::ServerName;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsConnector;
+
+use super::io::{Rewind, Stream};
+use crate::{
+    discovery::model::Endpoint,
+    identity::{Alpn, Credentials, IdentityStore, tls_failure_reason},
+    telemetry::Reason,
+};
+
+/// Why an endpoint was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error(
+        "{addr} did not answer within {within:?}: it may be gone, overloaded, or cut off by a NetworkPolicy"
+    )]
+    Timeout { addr: SocketAddr, within: Duration },
+    #[error("cannot connect to {addr}: {source}")]
+    Connect { addr: SocketAddr, source: io::Error },
+    #[error("mesh TLS with {addr} failed ({reason}): {source}")]
+    Tls {
+        addr: SocketAddr,
+        reason: &'static str,
+        source: io::Error,
+    },
+    #[error("HTTP/2 with {addr} failed: {source}")]
+    Http {
+        addr: SocketAddr,
+        source: hyper::Error,
+    },
+    #[error("cannot reach {addr}: the connection that this request waited for failed")]
+    Shared { addr: SocketAddr, reason: Reason },
+    #[error("this proxy has no certificate yet: is the controller reachable?")]
+    NoIdentity,
+}
+
+impl DialError {
+    pub fn reason(&self) -> Reason {
+        match self {
+            DialError::Shared { reason, .. } => *reason,
+            DialError::Timeout { .. } => Reason::ConnectTimeout,
+            DialError::Connect { .. } | DialError::Http { .. } => Reason::ConnectFailed,
+            DialError::Tls { .. } | DialError::NoIdentity => Reason::TlsFailed,
+        }
+    }
+}
+
+/// Dials on behalf of one worker.
+#[derive(Clone)]
+pub struct Dialer {
+    identity: IdentityStore,
+    /// Set on every socket, so that the interception rules let the proxy's own traffic pass.
+    mark: Option<u32>,
+}
+
+impl Dialer {
+    pub fn new(identity: IdentityStore, mark: Option<u32>) -> Self {
+        Self { identity, mark }
+    }
+
+    /// Plain TCP, or mesh TLS that speaks `alpn` where the endpoint is meshed.
+    pub async fn dial(&self, endpoint: &Endpoint, alpn: Alpn) -> Result<Stream, DialError> {
+        let addr = endpoint.addr;
+        let tcp = self.connect(addr).await?;
+        let Some(expected) = &endpoint.identity else {
+            return Ok(Stream::Plain(Rewind::new(Bytes::new(), tcp)));
+        };
+        let credentials: Arc<Credentials> = self.identity.current().ok_or(DialError::NoIdentity)?;
+        let config = credentials.client_config(expected, alpn);
+        // The name is not sent: the peer is known by its SPIFFE ID, which the verifier compares.
+        let name = ServerName::IpAddress(addr.ip().into());
+        let tls = TlsConnector::from(config)
+            .connect(name, tcp)
+            .await
+            .map_err(|source| {
+                let reason = tls_failure_reason(&source);
+                DialError::Tls {
+                    addr,
+                    reason,
+                    source,
+                }
+            })?;
+        Ok(Stream::Dialled(Box::new(tls)))
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> Result<TcpStream, DialError> {
+        let failed = |source| DialError::Connect { addr, source };
+        let socket = self.socket(addr).map_err(failed)?;
+        let tcp = socket.connect(addr).await.map_err(failed)?;
+        tune(&tcp).map_err(failed)?;
+        Ok(tcp)
+    }
+
+    fn socket(&self, addr: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = Socket::new(
+            Domain::for_address(addr),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
+        if let Some(mark) = self.mark {
+            socket.set_mark(mark)?;
+        }
+        Ok(TcpSocket::from_std_stream(socket.into()))
+    }
+}
+
+/// Small messages leave at once, and a peer that vanished is noticed within two minutes.
+pub fn tune(tcp: &TcpStream) -> io::Result<()> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    SockRef::from(tcp).set_tcp_keepalive(&keepalive)?;
+    tcp.set_nodelay(true)
+}
+
+/// Runs a whole dial, protocol handshakes included, within the policy's connect timeout.
+pub async fn within<T>(
+    timeout: Duration,
+    addr: SocketAddr,
+    dial: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, DialError> {
+    match tokio::time::timeout(timeout, dial).await {
+        Ok(result) => result,
+        Err(_) => Err(DialError::Timeout {
+            addr,
+            within: timeout,
+        }),
+    }
+}

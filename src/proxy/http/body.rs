@@ -1,0 +1,172 @@
+//! The bodies that pass through, and what is settled when they end.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What to send upstream.
+pub enum RequestBody {
+    Empty,
+    /// Kept whole so that it can be sent again.
+    Kept(Option<Bytes>),
+    Streamed(Incoming),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Kept(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            RequestBody::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Kept(bytes) => bytes.is_none(),
+            RequestBody::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Kept(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            RequestBody::Streamed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Watches a response body go by. Dropped when the body has ended or nobody wants it any more.
+pub trait Observer {
+    fn data(&mut self, bytes: &Bytes);
+    fn trailers(&mut self, trailers: &HeaderMap);
+    fn failed(&mut self, error: &hyper::Error);
+    /// The exchange's deadline passed.
+    fn timed_out(&mut self);
+    /// The last byte or the trailers went by.
+    fn ended(&mut self);
+}
+
+/// What the client gets.
+pub enum ResponseBody<O> {
+    Local(Option<Bytes>),
+    Streamed {
+        body: Incoming,
+        /// When the whole exchange must be over.
+        deadline: Option<Pin<Box<Sleep>>>,
+        observer: Option<O>,
+    },
+}
+
+impl<O> ResponseBody<O> {
+    pub fn local(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        ResponseBody::Local((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl<O: Observer + Unpin> ResponseBody<O> {
+    /// A body that is over before it starts settles at once.
+    pub fn streamed(body: Incoming, deadline: Option<Instant>, mut observer: O) -> Self {
+        if body.is_end_stream() {
+            observer.ended();
+            return ResponseBody::Local(None);
+        }
+        ResponseBody::Streamed {
+            body,
+            deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
+            observer: Some(observer),
+        }
+    }
+}
+
+impl<O: Observer + Unpin> Body for ResponseBody<O> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            ResponseBody::Local(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            ResponseBody::Streamed {
+                body,
+                deadline,
+                observer,
+            } => {
+                let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+                    let Some(deadline) = deadline else {
+                        return Poll::Pending;
+                    };
+                    ready!(deadline.as_mut().poll(cx));
+                    if let Some(mut watching) = observer.take() {
+                        watching.timed_out();
+                    }
+                    return Poll::Ready(Some(Err("the request's time is over".into())));
+                };
+                let Some(watching) = observer else {
+                    return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
+                };
+                match &frame {
+                    None => watching.ended(),
+                    Some(Err(error)) => watching.failed(error),
+                    Some(Ok(frame)) => {
+                        if let Some(data) = frame.data_ref() {
+                            watching.data(data);
+                        } else if let Some(trailers) = frame.trailers_ref() {
+                            watching.trailers(trailers);
+                        }
+                        if body.is_end_stream() {
+                            watching.ended();
+                        }
+                    }
+                }
+                // Permits go back with the last frame, not when the client's next request comes.
+                if body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+                    *observer = None;
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ResponseBody::Local(bytes) => bytes.is_none(),
+            ResponseBody::Streamed { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Local(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
+            }
+            ResponseBody::Streamed { body, .. } => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! One exchange: from a request's head to the answer's, by way of its route.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, Version, request};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+
+use super::{
+    body::ResponseBody,
+    context::Context,
+    fallback,
+    forward::{Forward, Payload},
+    kind::{self, Kind},
+    mirror,
+    reply::Refusal,
+    settle::Exchange,
+    stale, upgrade,
+};
+use crate::{
+    proxy::{
+        head,
+        route::{BackendRule, Choice, Listener, Scheme, Selected},
+        tracing::Traced,
+        upstream::{Upstream, View},
+    },
+    resilience::{Priority, ResiliencePolicy, retry},
+    telemetry::{Direction, Reason, access_log::Record, metrics::HttpProtocol, span::SpanKind},
+};
+
+pub type Reply = Response<ResponseBody<Exchange>>;
+
+/// Answers a request, come what may.
+pub async fn handle(context: Rc<Context>, mut request: Request<Incoming>) -> Reply {
+    let started = Instant::now();
+    let client = (kind_of(&request) == Kind::Upgrade).then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    let view = context.upstream.view();
+    let checked = head::validate(&parts);
+    let kind = kind::kind(&parts);
+    trust_peer(&context, &mut parts);
+    let route = if checked.is_ok() {
+        view.routes.find(&parts)
+    } else {
+        None
+    };
+    let mut exchange = begin(&context, &parts, route, started);
+    if let Err(bad) = checked {
+        return refuse(
+            exchange,
+            Refusal::new(Reason::BadRequest, bad.to_string()),
+            &parts,
+        );
+    }
+    let upgrade = if kind == Kind::Upgrade {
+        head::Upgrade::Keep
+    } else {
+        head::Upgrade::Strip
+    };
+    head::strip_hop_by_hop(&mut parts.headers, upgrade);
+    let routed = Routed {
+        context: &context,
+        view: &view,
+        route,
+        kind,
+    };
+    let original = Original {
+        version: parts.version,
+        method: parts.method.clone(),
+    };
+    match routed.answer(&mut exchange, &mut parts, body, client).await {
+        Ok(response) => finish(exchange, response, original),
+        Err(refusal) => refuse(exchange, refusal, &parts),
+    }
+}
+
+struct Original {
+    version: Version,
+    method: http::Method,
+}
+
+/// What came back, and how it goes on.
+// Made once for each exchange and taken apart at once: boxing would cost more than the copy.
+#[allow(clippy::large_enum_variant)]
+pub enum Answer {
+    Upstream {
+        response: Response<Incoming>,
+        deadline: Option<Instant>,
+    },
+    Local(Response<ResponseBody<Exchange>>),
+}
+
+fn kind_of<B>(request: &Request<B>) -> Kind {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.version = request.version();
+    if !request.headers().contains_key(http::header::UPGRADE) {
+        return if parts.version == Version::HTTP_10 {
+            Kind::Old
+        } else {
+            Kind::Plain
+        };
+    }
+    parts.headers = request.headers().clone();
+    kind::kind(&parts)
+}
+
+/// Headers that only the mesh may set are believed from a mesh peer and from nobody else.
+fn trust_peer(context: &Context, parts: &mut request::Parts) {
+    if context.caller.is_none() {
+        parts.headers.remove(kind::ORIGINAL_VERSION);
+    }
+    if context.direction == Direction::Inbound {
+        parts.headers.remove(kind::CLIENT_ID);
+        let id = context
+            .caller
+            .as_ref()
+            .and_then(|id| HeaderValue::from_str(id.as_str()).ok());
+        id.map(|id| parts.headers.insert(kind::CLIENT_ID, id));
+    }
+}
+
+fn begin(
+    context: &Rc<Context>,
+    parts: &request::Parts,
+    route: Option<Selected<'_>>,
+    started: Instant,
+) -> Exchange {
+    let worker = &context.worker;
+    let label = &context.upstream.state.label;
+    let name = route.map_or(&worker.default_route, |route| &route.rule.name);
+    let grpc = kind::is_grpc(&parts.headers);
+    let protocol = match (grpc, parts.version) {
+        (true, _) => HttpProtocol::Grpc,
+        (false, Version::HTTP_2) => HttpProtocol::Http2,
+        (false, _) => HttpProtocol::Http1,
+    };
+    let series = worker.series(context.direction, label, name, protocol);
+    let kind = match context.direction {
+        Direction::Inbound => SpanKind::Server,
+        Direction::Outbound => SpanKind::Client,
+    };
+    let mut traced = worker.shared.tracer.start(&parts.headers, kind, name);
+    traced.span.record(|span| {
+        span.method = Some(parts.method.clone());
+        span.version = Some(parts.version);
+        span.service = Some(label.clone());
+        span.peer = context.caller.clone();
+        span.peer_addr = Some(context.client);
+    });
+    let record = worker
+        .shared
+        .access_log
+        .is_on()
+        .then(|| record(context, parts, label, name, &traced));
+    let mut exchange = Exchange::new(series, traced, grpc, started);
+    exchange.log = record.map(|record| (worker.shared.access_log.clone(), Box::new(record)));
+    exchange
+}
+
+/// The access log's line as far as it is known when the head has come.
+fn record(
+    context: &Context,
+    parts: &request::Parts,
+    service: &Arc<str>,
+    route: &Arc<str>,
+    traced: &Traced,
+) -> Record {
+    Record {
+        start: SystemTime::now(),
+        direction: context.direction,
+        trace_id: traced.trace_id(),
+        client: context.client,
+        caller: context.caller.clone(),
+        service: Some(service.clone()),
+        route: Some(route.clone()),
+        endpoint: None,
+        upstream: None,
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        version: parts.version,
+        status: None,
+        grpc_status: None,
+        reason: None,
+        request_bytes: 0,
+        response_bytes: 0,
+        duration: Duration::ZERO,
+        upstream_duration: None,
+    }
+}
+
+struct Routed<'a> {
+    context: &'a Rc<Context>,
+    view: &'a View,
+    route: Option<Selected<'a>>,
+    kind: Kind,
+}
+
+impl<'a> Routed<'a> {
+    async fn answer(
+        &self,
+        exchange: &mut Exchange,
+        parts: &mut request::Parts,
+        body: Incoming,
+        client: Option<OnUpgrade>,
+    ) -> Result<Answer, Refusal> {
+        if self.route.is_none() && !self.view.routes.is_empty() {
+            return Err(Refusal::new(
+                Reason::NoRoute,
+                format!("no route of {} matches", self.context.upstream.key),
+            ));
+        }
+        let listener = Listener {
+            scheme: Scheme::Http,
+            port: self.context.upstream.port(),
+        };
+        if let Some(response) = self.route.and_then(|route| route.redirect(parts, listener)) {
+            return Ok(Answer::Local(response.map(|()| ResponseBody::Local(None))));
+        }
+        let (upstream, backend) = self.backend(parts).await?;
+        let of_upstream = upstream.view().policy;
+        let policy = self
+            .route
+            .and_then(|route| route.rule.policy.as_ref())
+            .unwrap_or(&of_upstream);
+        exchange.traced.inject(&mut parts.headers);
+        let deadline = self.deadline(policy, exchange.started);
+        let may_repeat = policy.retry.attempts > 0
+            && (policy.retry.non_idempotent || retry::is_idempotent(&parts.method));
+        let mirrored = self
+            .route
+            .is_some_and(|route| !route.rule.filters.mirrors.is_empty());
+        let mut payload =
+            Payload::prepare(body, may_repeat || mirrored, policy.retry.max_body_bytes).await?;
+        if let Some(route) = self.route {
+            mirror::send(self.context, route.rule, parts, &mut payload);
+        }
+        let forward = Forward {
+            context: self.context,
+            upstream: &upstream,
+            policy,
+            route: self.route.map(|route| &route.rule.name),
+            kind: self.kind,
+            deadline,
+            try_timeout: self.route.and_then(|route| route.rule.backend_timeout),
+            priority: priority(policy, parts),
+        };
+        let stale_key = fallback::wants_stale(policy, parts).then(|| stale::Key::of(parts));
+        let sent = forward.run(exchange, parts.clone(), &mut payload).await;
+        let sent = match sent {
+            Ok(response) if response.status().is_server_error() && !policy.fallback.is_empty() => {
+                exchange.responded(response.status(), response.headers());
+                Err((Refusal::from(Reason::UpstreamFailed), Some(response)))
+            }
+            Ok(response) => Ok(response),
+            Err(refusal) => Err((refusal, None)),
+        };
+        let response = match sent {
+            Ok(response) => response,
+            Err((refusal, response)) => {
+                let instead = fallback::Request {
+                    context: self.context,
+                    policy,
+                    parts,
+                    payload: &mut payload,
+                    kind: self.kind,
+                    deadline,
+                    stale_key: stale_key.as_ref(),
+                };
+                return match (
+                    fallback::answer(exchange, instead, &refusal).await,
+                    response,
+                ) {
+                    (Some(answer), _) => Ok(answer),
+                    (None, Some(response)) => Ok(Answer::Upstream { response, deadline }),
+                    (None, None) => Err(refusal),
+                };
+            }
+        };
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return upgrade::switch(exchange, response, client).map(Answer::Local);
+        }
+        exchange.copy = stale_key.and_then(|key| {
+            self.context
+                .worker
+                .stale
+                .copy(key, response.status(), response.headers())
+        });
+        let mut response = response;
+        if let Some(route) = self.route {
+            route.apply_response(backend, response.headers_mut());
+        }
+        Ok(Answer::Upstream { response, deadline })
+    }
+
+    /// Where the route sends this request, with the route's filters applied to it.
+    async fn backend(
+        &self,
+        parts: &mut request::Parts,
+    ) -> Result<(Rc<Upstream>, Option<&'a BackendRule>), Refusal> {
+        let Some(route) = self.route else {
+            return Ok((self.context.upstream.clone(), None));
+        };
+        let choice = route
+            .rule
+            .pick_backend(&mut self.context.worker.rng.borrow_mut());
+        let backend = match choice {
+            Choice::Parent => None,
+            Choice::Backend(backend) => Some(backend),
+            Choice::NoBackend => {
+                return Err(Refusal::new(
+                    Reason::NoBackend,
+                    "every backend of the route has weight 0",
+                ));
+            }
+        };
+        route
+            .apply_request(backend, parts)
+            .map_err(|too_long| Refusal::new(Reason::BadRequest, too_long.to_string()))?;
+        let upstream = match backend {
+            Some(backend) => self.context.worker.service(&backend.service).await,
+            None => self.context.upstream.clone(),
+        };
+        Ok((upstream, backend))
+    }
+
+    fn deadline(&self, policy: &ResiliencePolicy, started: Instant) -> Option<Instant> {
+        let of_route = self.route.and_then(|route| route.rule.request_timeout);
+        let timeout = of_route
+            .or(policy.timeouts.request)
+            .filter(|timeout| !timeout.is_zero())?;
+        Some(started + timeout)
+    }
+}
+
+fn priority(policy: &ResiliencePolicy, parts: &request::Parts) -> Priority {
+    let Some(name) = &policy.priority_header else {
+        return Priority::Default;
+    };
+    parts
+        .headers
+        .get(&**name)
+        .map_or(Priority::Default, |value| {
+            Priority::from_header(value.as_bytes())
+        })
+}
+
+fn finish(mut exchange: Exchange, answer: Answer, original: Original) -> Reply {
+    let (mut response, deadline) = match answer {
+        Answer::Local(mut response) => {
+            exchange.answered_locally(response.status());
+            restore_version(&mut response, &original);
+            return response;
+        }
+        Answer::Upstream { response, deadline } => (response, deadline),
+    };
+    exchange.responded(response.status(), response.headers());
+    head::strip_hop_by_hop(response.headers_mut(), head::Upgrade::Strip);
+    restore_version(&mut response, &original);
+    let head = original.method == http::Method::HEAD;
+    response.map(|body| {
+        if head {
+            // Nothing follows, whatever Content-Length says.
+            let mut exchange = exchange;
+            super::body::Observer::ended(&mut exchange);
+            return ResponseBody::Local(None);
+        }
+        ResponseBody::streamed(body, deadline.map(Into::into), exchange)
+    })
+}
+
+/// hyper writes the version that the response says; the client's own is the right one.
+fn restore_version<B>(response: &mut Response<B>, original: &Original) {
+    *response.version_mut() = original.version;
+}
+
+fn refuse(mut exchange: Exchange, refusal: Refusal, parts: &request::Parts) -> Reply {
+    exchange.refused(refusal.reason);
+    tracing::debug!(
+        reason = refusal.reason.as_str(),
+        detail = refusal.detail,
+        "refused"
+    );
+    let mut response = refusal.into_response(exchange.grpc);
+    *response.version_mut() = parts.version;
+    response
+}

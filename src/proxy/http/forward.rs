@@ -1,0 +1,377 @@
+//! Sending a request to an upstream: bulkheads, breakers, an endpoint, and another try where the
+//! policy and the budget allow one.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version as HttpVersion, request, uri::Scheme};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use super::{
+    body::RequestBody,
+    context::Context,
+    kind::{self, Kind},
+    pool::{Connection, PooledH1, Version},
+    reply::Refusal,
+    settle::{Attempt, Exchange, retry_after},
+};
+use crate::{
+    discovery::model::Endpoint,
+    proxy::{
+        balance::EndpointId,
+        dial::DialError,
+        head,
+        upstream::{Picked, Upstream, UpstreamKey},
+    },
+    resilience::{
+        CallResult, CallerKey, Priority, RejectCause, ResiliencePolicy, TryFailure, classify, retry,
+    },
+    telemetry::Reason,
+};
+
+/// The body in the shape that decides whether it can be sent again.
+pub enum Payload {
+    Empty,
+    Kept(Bytes),
+    Once(Option<Incoming>),
+}
+
+impl Payload {
+    /// Keeps a small body whole where another try may need it.
+    ///
+    /// # Errors
+    /// When the client breaks off in the middle of it.
+    pub async fn prepare(body: Incoming, may_repeat: bool, max: u32) -> Result<Self, Refusal> {
+        if body.is_end_stream() {
+            return Ok(Payload::Empty);
+        }
+        let small = body
+            .size_hint()
+            .upper()
+            .is_some_and(|size| size <= max.into());
+        if !may_repeat || !small {
+            return Ok(Payload::Once(Some(body)));
+        }
+        match Limited::new(body, max as usize).collect().await {
+            Ok(whole) => Ok(Payload::Kept(whole.to_bytes())),
+            Err(_) => Err(Refusal::new(
+                Reason::BadRequest,
+                "the request's body broke off",
+            )),
+        }
+    }
+
+    pub fn repeatable(&self) -> bool {
+        !matches!(self, Payload::Once(_))
+    }
+
+    fn next(&mut self) -> RequestBody {
+        match self {
+            Payload::Empty => RequestBody::Empty,
+            Payload::Kept(bytes) => RequestBody::Kept(Some(bytes.clone())),
+            Payload::Once(body) => body
+                .take()
+                .map_or(RequestBody::Empty, RequestBody::Streamed),
+        }
+    }
+
+    /// What a connection gave back unsent.
+    fn restore(&mut self, body: RequestBody) {
+        if let (Payload::Once(slot), RequestBody::Streamed(body)) = (self, body) {
+            *slot = Some(body);
+        }
+    }
+}
+
+/// A request on its way to one upstream.
+pub struct Forward<'a> {
+    pub context: &'a Context,
+    pub upstream: &'a Rc<Upstream>,
+    pub policy: &'a ResiliencePolicy,
+    pub route: Option<&'a Arc<str>>,
+    pub kind: Kind,
+    /// When the client wants everything done.
+    pub deadline: Option<Instant>,
+    /// The longest that one try may take.
+    pub try_timeout: Option<std::time::Duration>,
+    pub priority: Priority,
+}
+
+/// Why a try failed, in the words of the retry policy and of the client.
+struct Failed {
+    failure: TryFailure,
+    refusal: Refusal,
+}
+
+impl Forward<'_> {
+    /// The upstream's answer, whatever its status.
+    ///
+    /// # Errors
+    /// When nothing answered, with the reason for the client.
+    pub async fn run(
+        &self,
+        exchange: &mut Exchange,
+        parts: request::Parts,
+        payload: &mut Payload,
+    ) -> Result<Response<Incoming>, Refusal> {
+        self.pass_bulkheads(exchange).await?;
+        self.upstream.state.deposit(Instant::now());
+        let idempotent = retry::is_idempotent(&parts.method);
+        let (mut tries, mut avoid) = (0, None);
+        loop {
+            let now = Instant::now();
+            let picked = self.pick(now, avoid)?;
+            avoid = Some(picked.id);
+            let endpoint = picked.endpoint.clone();
+            exchange.attempt = Some(Attempt::new(
+                self.upstream.clone(),
+                picked.id,
+                picked.leave,
+                now,
+            ));
+            let result = self
+                .limited(exchange, &endpoint, parts.clone(), payload)
+                .await;
+            let failure = match &result {
+                Ok(response) if exchange.grpc || response.status().as_u16() < 500 => {
+                    return result.map_err(|f| f.refusal);
+                }
+                Ok(response) => TryFailure::Status(response.status().as_u16()),
+                Err(failed) => failed.failure,
+            };
+            tries += 1;
+            let again = payload.repeatable()
+                && self.kind != Kind::Upgrade
+                && retry::may_repeat(&self.policy.retry, idempotent, failure, tries);
+            if !again || !self.upstream.state.withdraw(Instant::now()) {
+                return result.map_err(|failed| self.give_up(exchange, failed));
+            }
+            exchange.series.retried();
+            match result {
+                Ok(response) => {
+                    let wait = retry_after(response.headers());
+                    exchange.judge(classify::http_status(response.status().as_u16()), wait);
+                }
+                Err(_) => exchange.judge(CallResult::Failure, None),
+            }
+        }
+    }
+
+    async fn pass_bulkheads(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
+        let caller = self.context.caller.as_ref().map(CallerKey::of);
+        let state = &self.upstream.state;
+        if let Some(route) = self.route {
+            let gate = state.route_gate(route, self.policy);
+            let entered = gate.enter(self.priority, None).await;
+            exchange
+                .passes
+                .push(entered.map_err(|cause| self.full(cause))?);
+        }
+        let entered = state.gate.enter(self.priority, caller).await;
+        exchange
+            .passes
+            .push(entered.map_err(|cause| self.full(cause))?);
+        Ok(())
+    }
+
+    fn full(&self, cause: RejectCause) -> Refusal {
+        self.upstream.state.rejected(cause);
+        Refusal {
+            reason: match cause {
+                RejectCause::Full | RejectCause::QueueFull => Reason::BulkheadFull,
+                RejectCause::QueueTimeout => Reason::BulkheadQueueTimeout,
+                RejectCause::CallerShare => Reason::CallerShare,
+            },
+            detail: Some(format!(
+                "{} has all the requests it may have",
+                self.upstream.key
+            )),
+            retry_after: Some(std::time::Duration::from_secs(1)),
+        }
+    }
+
+    fn pick(&self, now: Instant, avoid: Option<EndpointId>) -> Result<Picked, Refusal> {
+        let local = matches!(self.upstream.key, UpstreamKey::Local(_));
+        let permit = if local {
+            None
+        } else {
+            self.upstream.state.admit(now).map_err(|open| Refusal {
+                reason: Reason::BreakerOpen,
+                detail: Some(format!(
+                    "{} fails, requests are held back",
+                    self.upstream.key
+                )),
+                retry_after: Some(open.retry_after),
+            })?
+        };
+        self.upstream.pick(now, permit, avoid).ok_or_else(|| {
+            self.upstream.state.unused(now, permit);
+            if self.upstream.has_endpoints() {
+                Refusal::new(
+                    Reason::BreakerOpen,
+                    format!("every endpoint of {} is ejected", self.upstream.key),
+                )
+            } else {
+                Refusal::new(
+                    Reason::NoEndpoints,
+                    format!("{} has no ready endpoint", self.upstream.key),
+                )
+            }
+        })
+    }
+
+    fn give_up(&self, exchange: &mut Exchange, failed: Failed) -> Refusal {
+        exchange.judge(CallResult::Failure, None);
+        failed.refusal
+    }
+
+    /// One try, within what is left of the deadline.
+    async fn limited(
+        &self,
+        exchange: &mut Exchange,
+        endpoint: &Endpoint,
+        parts: request::Parts,
+        payload: &mut Payload,
+    ) -> Result<Response<Incoming>, Failed> {
+        let per_try = self.try_timeout.map(|timeout| Instant::now() + timeout);
+        let Some(until) = [self.deadline, per_try].into_iter().flatten().min() else {
+            return self.send(exchange, endpoint, parts, payload).await;
+        };
+        match tokio::time::timeout_at(until.into(), self.send(exchange, endpoint, parts, payload))
+            .await
+        {
+            Ok(result) => result,
+            Err(_) => Err(Failed {
+                failure: TryFailure::Timeout,
+                refusal: Refusal::new(
+                    Reason::RequestTimeout,
+                    format!("{} did not answer in time", self.upstream.key),
+                ),
+            }),
+        }
+    }
+
+    async fn send(
+        &self,
+        exchange: &mut Exchange,
+        endpoint: &Endpoint,
+        mut parts: request::Parts,
+        payload: &mut Payload,
+    ) -> Result<Response<Incoming>, Failed> {
+        let version = self.version(endpoint, &mut parts);
+        match version {
+            Version::H1 if self.kind == Kind::Old => {}
+            Version::H1 => head::to_http1(&mut parts),
+            Version::H2 => head::to_http2(&mut parts, &Scheme::HTTP, &self.upstream.authority),
+        }
+        let mut fresh = self.kind != Kind::Plain;
+        loop {
+            let timeout = self.policy.timeouts.connect;
+            let connection = self
+                .context
+                .worker
+                .pool
+                .get(endpoint, version, timeout, fresh)
+                .await;
+            let connection = connection.map_err(|error| self.unreachable(error))?;
+            let request = Request::from_parts(parts.clone(), payload.next());
+            let reused = matches!(&connection, Connection::H1(pooled) if pooled.reused);
+            let (result, pooled) = exchange_over(connection, request).await;
+            match result {
+                Ok(response) => {
+                    exchange.connection = pooled;
+                    return Ok(response);
+                }
+                Err((error, Some(unsent))) if !fresh => {
+                    // An idle connection that was just closed from afar: nothing was sent.
+                    tracing::debug!(%error, "a pooled connection had gone");
+                    payload.restore(unsent.into_body());
+                    fresh = true;
+                }
+                Err((error, _)) => return Err(self.broken(endpoint, &error, reused)),
+            }
+        }
+    }
+
+    /// Between proxies HTTP/2; to an application what the application's peer spoke.
+    fn version(&self, endpoint: &Endpoint, parts: &mut request::Parts) -> Version {
+        if self.kind != Kind::Plain {
+            return Version::H1;
+        }
+        let was_h1 = match parts.version {
+            HttpVersion::HTTP_2 => parts.headers.remove(kind::ORIGINAL_VERSION).is_some(),
+            _ => true,
+        };
+        match (was_h1, endpoint.identity.is_some()) {
+            (true, true) => {
+                parts
+                    .headers
+                    .insert(kind::ORIGINAL_VERSION, HeaderValue::from_static("1.1"));
+                Version::H2
+            }
+            (true, false) => Version::H1,
+            (false, _) => Version::H2,
+        }
+    }
+
+    fn unreachable(&self, error: DialError) -> Failed {
+        Failed {
+            failure: TryFailure::Connect,
+            refusal: Refusal::new(error.reason(), error.to_string()),
+        }
+    }
+
+    fn broken(&self, endpoint: &Endpoint, error: &hyper::Error, reused: bool) -> Failed {
+        let (failure, reason) = match h2_reason(error) {
+            Some(h2::Reason::REFUSED_STREAM) => (TryFailure::RefusedStream, Reason::UpstreamReset),
+            Some(_) => (TryFailure::Reset, Reason::UpstreamReset),
+            None if error.is_parse() => (TryFailure::Reset, Reason::UpstreamProtocol),
+            // The idle connection's end and this request crossed: no byte of an answer came.
+            None if reused && error.is_incomplete_message() => {
+                (TryFailure::StaleConnection, Reason::UpstreamReset)
+            }
+            None => (TryFailure::Reset, Reason::UpstreamReset),
+        };
+        let refusal = Refusal::new(reason, format!("{} broke off: {error}", endpoint.addr));
+        Failed { failure, refusal }
+    }
+}
+
+type Sent = Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)>;
+
+async fn exchange_over(
+    connection: Connection,
+    request: Request<RequestBody>,
+) -> (Sent, Option<PooledH1>) {
+    match connection {
+        Connection::H1(mut pooled) => {
+            let sent = pooled.sender.try_send_request(request).await;
+            let sent = sent
+                .map_err(|mut error| (error.take_message(), error.into_error()))
+                .map_err(|(m, e)| (e, m));
+            let pooled = sent.is_ok().then_some(pooled);
+            (sent, pooled)
+        }
+        Connection::H2(mut sender) => {
+            let sent = sender.try_send_request(request).await;
+            (
+                sent.map_err(|mut error| (error.take_message(), error.into_error()))
+                    .map_err(|(m, e)| (e, m)),
+                None,
+            )
+        }
+    }
+}
+
+fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return h2.reason();
+        }
+        source = error.source();
+    }
+    None
+}

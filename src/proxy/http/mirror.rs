@@ -1,0 +1,93 @@
+//! Copies of requests whose answers nobody waits for.
+
+use std::rc::Rc;
+
+use http::{Request, request};
+use http_body_util::BodyExt;
+
+use super::{
+    body::RequestBody,
+    context::Context,
+    forward::Payload,
+    kind,
+    pool::{Connection, Version},
+};
+use crate::proxy::{head, route::RouteRule};
+
+/// Sends the route's mirrors their copies. Only bodies that are kept whole anyway are mirrored;
+/// a streamed one would tie the client to the slowest mirror.
+pub fn send(
+    context: &Rc<Context>,
+    route: &RouteRule,
+    parts: &request::Parts,
+    payload: &mut Payload,
+) {
+    for mirror in &route.filters.mirrors {
+        let chosen = mirror.wants(&mut context.worker.rng.borrow_mut());
+        let body = match payload {
+            Payload::Empty => RequestBody::Empty,
+            Payload::Kept(bytes) => RequestBody::Kept(Some(bytes.clone())),
+            Payload::Once(_) => continue,
+        };
+        if !chosen {
+            continue;
+        }
+        let (context, service, parts) = (context.clone(), mirror.service.clone(), parts.clone());
+        tokio::task::spawn_local(async move {
+            if let Err(error) = copy(&context, &service, parts, body).await {
+                tracing::debug!(%error, %service, "mirrored request failed");
+            }
+        });
+    }
+}
+
+async fn copy(
+    context: &Context,
+    service: &crate::discovery::model::ServiceKey,
+    mut parts: request::Parts,
+    body: RequestBody,
+) -> anyhow::Result<()> {
+    let upstream = context.worker.service(service).await;
+    let now = std::time::Instant::now();
+    let Some(picked) = upstream.pick(now, None, None) else {
+        return Ok(());
+    };
+    let mut attempt = super::settle::Attempt::new(upstream.clone(), picked.id, picked.leave, now);
+    parts.extensions.clear();
+    let version = match picked.endpoint.identity {
+        Some(_) => Version::H2,
+        None if parts.version == http::Version::HTTP_2 => Version::H2,
+        None => Version::H1,
+    };
+    match version {
+        Version::H1 => head::to_http1(&mut parts),
+        Version::H2 => {
+            if parts.version != http::Version::HTTP_2 {
+                parts.headers.insert(
+                    kind::ORIGINAL_VERSION,
+                    http::HeaderValue::from_static("1.1"),
+                );
+            }
+            head::to_http2(&mut parts, &http::uri::Scheme::HTTP, &upstream.authority);
+        }
+    }
+    let timeout = upstream.view().policy.timeouts.connect;
+    let request = Request::from_parts(parts, body);
+    let mut response = match context
+        .worker
+        .pool
+        .get(&picked.endpoint, version, timeout, false)
+        .await?
+    {
+        Connection::H1(mut pooled) => pooled.sender.send_request(request).await?,
+        Connection::H2(mut sender) => sender.send_request(request).await?,
+    };
+    attempt.judge(
+        crate::resilience::classify::http_status(response.status().as_u16()),
+        None,
+    );
+    while let Some(frame) = response.frame().await {
+        frame?;
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! HTTP through the proxy: serving clients, and sending on what they ask.
+
+mod body;
+pub mod context;
+mod exchange;
+mod fallback;
+mod forward;
+mod kind;
+mod local_executor;
+mod mirror;
+pub mod pool;
+mod reply;
+pub mod server;
+mod settle;
+pub mod stale;
+mod upgrade;

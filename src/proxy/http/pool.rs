@@ -1,0 +1,299 @@
+//! One worker's connections to endpoints: HTTP/1.1 connections that carry one exchange at a time,
+//! and one HTTP/2 connection per endpoint that carries them all.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
+
+use super::{body::RequestBody, local_executor::LocalExecutor};
+use crate::{
+    discovery::model::Endpoint,
+    identity::{Alpn, SpiffeId},
+    proxy::{
+        dial::{DialError, Dialer, within},
+        io::Stream,
+    },
+    telemetry::Reason,
+};
+
+type H1 = http1::SendRequest<RequestBody>;
+type H2 = http2::SendRequest<RequestBody>;
+
+/// Idle HTTP/1.1 connections kept for one endpoint.
+const MAX_IDLE: usize = 256;
+/// One stream's window. Connection windows are four times that: with equal ones a single
+/// stalled reader takes the whole connection.
+pub const STREAM_WINDOW: u32 = 1 << 20;
+pub const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What all the names and values of a head may take together, in bytes.
+pub const MAX_HEADER_LIST: u32 = 64 * 1024;
+
+/// A connection that can carry an exchange.
+pub enum Connection {
+    H1(PooledH1),
+    H2(H2),
+}
+
+/// Which HTTP the endpoint is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    H1,
+    H2,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    addr: SocketAddr,
+    identity: Option<SpiffeId>,
+}
+
+struct Idle {
+    sender: H1,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Peer {
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Option<H2>>,
+    /// Somebody is dialling the shared connection; the others wait for it.
+    dialling: Cell<bool>,
+    /// How the last dial failed: those who waited for it share the failure instead of dialling
+    /// one after the other.
+    failed: Cell<Option<Reason>>,
+    dialled: Notify,
+}
+
+impl Peer {
+    /// The newest idle connection that is ready, so that the oldest can age out. One that still
+    /// uploads the rest of an abandoned body is left where it is.
+    fn take_idle(&self) -> Option<H1> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|c| !c.sender.is_closed());
+        let at = idle.iter().rposition(|c| c.sender.is_ready())?;
+        Some(idle.remove(at).sender)
+    }
+
+    fn take_shared(&self) -> Option<H2> {
+        let mut shared = self.shared.borrow_mut();
+        if shared.as_ref().is_some_and(H2::is_closed) {
+            *shared = None;
+        }
+        shared.clone()
+    }
+}
+
+/// The pool of one worker.
+pub struct Pool {
+    dialer: Dialer,
+    peers: RefCell<HashMap<Key, Rc<Peer>>>,
+}
+
+/// An HTTP/1.1 connection on loan: given back with [`PooledH1::release`], closed otherwise.
+pub struct PooledH1 {
+    pub sender: H1,
+    /// An earlier exchange went over it: it may have been closed from afar in the meantime.
+    pub reused: bool,
+    peer: Rc<Peer>,
+}
+
+impl PooledH1 {
+    /// Back to the pool once its exchange is over.
+    pub fn release(self, now: Instant) {
+        let mut idle = self.peer.idle.borrow_mut();
+        if idle.len() < MAX_IDLE && !self.sender.is_closed() {
+            idle.push(Idle {
+                sender: self.sender,
+                since: now,
+            });
+        }
+    }
+}
+
+impl Pool {
+    pub fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer,
+            peers: RefCell::default(),
+        }
+    }
+
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// A connection from the pool, or a new one within `timeout`.
+    pub async fn get(
+        &self,
+        endpoint: &Endpoint,
+        version: Version,
+        timeout: Duration,
+        fresh: bool,
+    ) -> Result<Connection, DialError> {
+        let peer = self.peer(endpoint);
+        match version {
+            Version::H1 => self
+                .get_h1(endpoint, peer, timeout, fresh)
+                .await
+                .map(Connection::H1),
+            Version::H2 => self
+                .get_h2(endpoint, peer, timeout)
+                .await
+                .map(Connection::H2),
+        }
+    }
+
+    fn peer(&self, endpoint: &Endpoint) -> Rc<Peer> {
+        let key = Key {
+            addr: endpoint.addr,
+            identity: endpoint.identity.clone(),
+        };
+        self.peers.borrow_mut().entry(key).or_default().clone()
+    }
+
+    async fn get_h1(
+        &self,
+        endpoint: &Endpoint,
+        peer: Rc<Peer>,
+        timeout: Duration,
+        fresh: bool,
+    ) -> Result<PooledH1, DialError> {
+        if !fresh && let Some(sender) = peer.take_idle() {
+            return Ok(PooledH1 {
+                sender,
+                reused: true,
+                peer,
+            });
+        }
+        let sender = within(timeout, endpoint.addr, self.dial_h1(endpoint)).await?;
+        Ok(PooledH1 {
+            sender,
+            reused: false,
+            peer,
+        })
+    }
+
+    async fn dial_h1(&self, endpoint: &Endpoint) -> Result<H1, DialError> {
+        let stream = self.dialer.dial(endpoint, Alpn::H1).await?;
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .max_header_size(MAX_HEADER_LIST as usize)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| DialError::Http {
+                addr: endpoint.addr,
+                source,
+            })?;
+        tokio::task::spawn_local(async move {
+            // How it ended is known to the exchange that it carried.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(sender)
+    }
+
+    async fn get_h2(
+        &self,
+        endpoint: &Endpoint,
+        peer: Rc<Peer>,
+        timeout: Duration,
+    ) -> Result<H2, DialError> {
+        loop {
+            if let Some(sender) = peer.take_shared() {
+                return Ok(sender);
+            }
+            if !peer.dialling.get() {
+                break;
+            }
+            peer.dialled.notified().await;
+            if let Some(reason) = peer.failed.get() {
+                return Err(DialError::Shared {
+                    addr: endpoint.addr,
+                    reason,
+                });
+            }
+        }
+        let _turn = Turn::take(&peer);
+        match within(timeout, endpoint.addr, self.dial_h2(endpoint)).await {
+            Ok(sender) => {
+                *peer.shared.borrow_mut() = Some(sender.clone());
+                Ok(sender)
+            }
+            Err(error) => {
+                peer.failed.set(Some(error.reason()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn dial_h2(&self, endpoint: &Endpoint) -> Result<H2, DialError> {
+        let stream = self.dialer.dial(endpoint, Alpn::H2).await?;
+        let (sender, connection) = http2_builder()
+            .handshake::<TokioIo<Stream>, RequestBody>(TokioIo::new(stream))
+            .await
+            .map_err(|source| DialError::Http {
+                addr: endpoint.addr,
+                source,
+            })?;
+        tokio::task::spawn_local(async move {
+            let _ = connection.await;
+        });
+        Ok(sender)
+    }
+
+    /// Closes what has been idle for `longer_than` and forgets the endpoints that leaves bare.
+    pub fn sweep(&self, now: Instant, longer_than: Duration) {
+        self.peers.borrow_mut().retain(|_, peer| {
+            let mut idle = peer.idle.borrow_mut();
+            idle.retain(|c| !c.sender.is_closed() && now.duration_since(c.since) < longer_than);
+            let shared = peer
+                .shared
+                .borrow()
+                .as_ref()
+                .is_some_and(|c| !c.is_closed());
+            !idle.is_empty() || shared || peer.dialling.get()
+        });
+    }
+}
+
+fn http2_builder() -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(STREAM_WINDOW as usize)
+        // A peer that vanished without a FIN is noticed while exchanges wait for it.
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .max_concurrent_reset_streams(1024);
+    builder
+}
+
+/// The right to dial an endpoint's shared connection: dropping it lets the next one look.
+struct Turn {
+    peer: Rc<Peer>,
+}
+
+impl Turn {
+    fn take(peer: &Rc<Peer>) -> Self {
+        peer.dialling.set(true);
+        peer.failed.set(None);
+        Self { peer: peer.clone() }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.peer.dialling.set(false);
+        self.peer.dialled.notify_waiters();
+    }
+}

@@ -1,0 +1,238 @@
+//! The end of an exchange: breakers, balancer, metrics, span and access log hear how it went,
+//! exactly once, whichever way it ended.
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{body::Observer, kind, pool::PooledH1, stale::StaleCopy};
+use crate::{
+    proxy::{
+        admission::Pass,
+        balance::EndpointId,
+        tracing::Traced,
+        upstream::{Leave, Upstream},
+    },
+    resilience::{CallResult, Outcome, classify},
+    telemetry::{
+        Reason,
+        access_log::{AccessLog, Record},
+        metrics::{GaugeGuard, RequestSeries},
+    },
+};
+
+/// One try at one endpoint. Dropped without a verdict, the try was cancelled: the breaker hears
+/// of that too, or a hung backend would never trip it.
+pub struct Attempt {
+    upstream: Rc<Upstream>,
+    endpoint: EndpointId,
+    leave: Leave,
+    started: Instant,
+    judged: bool,
+}
+
+impl Attempt {
+    pub fn new(
+        upstream: Rc<Upstream>,
+        endpoint: EndpointId,
+        leave: Leave,
+        started: Instant,
+    ) -> Self {
+        Self {
+            upstream,
+            endpoint,
+            leave,
+            started,
+            judged: false,
+        }
+    }
+
+    /// Says how it went; only the first word counts.
+    pub fn judge(&mut self, result: CallResult, retry_after: Option<Duration>) -> Option<Outcome> {
+        if std::mem::replace(&mut self.judged, true) {
+            return None;
+        }
+        let now = Instant::now();
+        let outcome = Outcome {
+            result,
+            latency: now - self.started,
+            retry_after,
+        };
+        self.upstream.finished(self.endpoint, now, &outcome);
+        self.upstream.state.record(now, &self.leave, outcome);
+        Some(outcome)
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.judge(CallResult::Cancelled, None);
+    }
+}
+
+/// An exchange from its head to the last byte of its answer.
+pub struct Exchange {
+    pub started: Instant,
+    pub series: Arc<RequestSeries>,
+    pub traced: Traced,
+    /// Where the access log is on: what is known of the exchange so far.
+    pub log: Option<(AccessLog, Box<Record>)>,
+    in_flight: Option<GaugeGuard>,
+    /// The bulkheads it is in.
+    pub passes: Vec<Pass>,
+    pub attempt: Option<Attempt>,
+    /// The HTTP/1.1 connection that the answer comes by: back to the pool after its last byte.
+    pub connection: Option<PooledH1>,
+    /// A copy of the answer for the stale fallback, where the policy has one.
+    pub copy: Option<StaleCopy>,
+    pub grpc: bool,
+    /// What the client got, if it got anything.
+    pub status: Option<StatusCode>,
+    pub reason: Option<Reason>,
+    grpc_status: Option<u32>,
+    received: u64,
+    complete: bool,
+}
+
+impl Exchange {
+    pub fn new(series: Arc<RequestSeries>, traced: Traced, grpc: bool, started: Instant) -> Self {
+        let in_flight = Some(series.started());
+        Self {
+            started,
+            series,
+            traced,
+            log: None,
+            in_flight,
+            passes: Vec::new(),
+            attempt: None,
+            connection: None,
+            copy: None,
+            grpc,
+            status: None,
+            reason: None,
+            grpc_status: None,
+            received: 0,
+            complete: false,
+        }
+    }
+
+    /// The response's head arrived. A gRPC call is judged by its status where the head has it,
+    /// else when the first message or the trailers come.
+    pub fn responded(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.status = Some(status);
+        let verdict = match (self.grpc, kind::grpc_status(headers)) {
+            (true, None) if status.is_success() => return,
+            (true, Some(code)) => {
+                self.grpc_status = Some(code);
+                classify::grpc_status(code)
+            }
+            _ => classify::http_status(status.as_u16()),
+        };
+        self.judge(verdict, retry_after(headers));
+    }
+
+    /// How the current try went.
+    pub fn judge(&mut self, result: CallResult, retry_after: Option<Duration>) {
+        let outcome = self
+            .attempt
+            .as_mut()
+            .and_then(|attempt| attempt.judge(result, retry_after));
+        if let Some(outcome) = outcome {
+            self.passes.iter_mut().for_each(|pass| pass.judge(outcome));
+        }
+    }
+
+    /// The answer is the proxy's own and is whole.
+    pub fn answered_locally(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.complete = true;
+    }
+
+    /// Takes what must last as long as an upgraded connection, places in bulkheads above all.
+    pub fn detach(&mut self) -> (Vec<Pass>, Option<GaugeGuard>) {
+        (std::mem::take(&mut self.passes), self.in_flight.take())
+    }
+
+    /// The proxy answered by itself.
+    pub fn refused(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+        self.status = Some(reason.http_status());
+        self.complete = true;
+    }
+}
+
+/// What `Retry-After` asks for.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    classify::retry_after(headers.get(http::header::RETRY_AFTER)?.to_str().ok()?)
+}
+
+impl Observer for Exchange {
+    fn data(&mut self, bytes: &Bytes) {
+        self.received += bytes.len() as u64;
+        if let Some(copy) = &mut self.copy {
+            copy.push(bytes);
+        }
+        if self.grpc {
+            self.judge(CallResult::Success, None);
+        }
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(code) = kind::grpc_status(trailers) {
+            self.grpc_status = Some(code);
+            self.judge(classify::grpc_status(code), None);
+        }
+    }
+
+    fn failed(&mut self, _error: &hyper::Error) {
+        self.reason = Some(Reason::UpstreamReset);
+        self.judge(CallResult::Failure, None);
+    }
+
+    fn timed_out(&mut self) {
+        self.reason = Some(Reason::RequestTimeout);
+        self.judge(CallResult::Failure, None);
+    }
+
+    fn ended(&mut self) {
+        self.complete = true;
+        if let Some(connection) = self.connection.take() {
+            connection.release(Instant::now());
+        }
+        if let Some(copy) = self.copy.take() {
+            copy.keep(Instant::now());
+        }
+        self.judge(CallResult::Success, None);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // Places in the bulkheads first: somebody may be waiting for them.
+        self.passes.clear();
+        if !self.complete && self.reason.is_none() {
+            self.reason = Some(Reason::ClientCancelled);
+        }
+        let duration = self.started.elapsed();
+        self.series.finished(self.status, self.reason, duration);
+        self.series.response_bytes(self.received);
+        let (status, reason) = (self.status, self.reason);
+        if let Some((log, mut record)) = self.log.take() {
+            record.status = status;
+            record.grpc_status = self.grpc_status;
+            record.reason = reason;
+            record.response_bytes = self.received;
+            record.duration = duration;
+            log.log(*record);
+        }
+        self.traced.span.record(|span| {
+            span.status = status;
+            span.reason = reason;
+        });
+    }
+}

@@ -1,0 +1,214 @@
+//! From the network: who is calling, whether they may, and on to the application.
+
+use std::{net::SocketAddr, rc::Rc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    client_hello::{Peek, peek},
+    dial::within,
+    http::{context::Context, pool::Version, server},
+    io::{Rewind, Stream},
+    outbound::{join, reset},
+    sniff::{self, OpenError, Opening},
+    upstream::Upstream,
+    worker::Worker,
+};
+use crate::{
+    discovery::model::{Endpoint, MtlsMode, Protocol, Workload},
+    identity::{Alpn, SpiffeId, peer_id, tls_failure_reason},
+    telemetry::{Direction, Reason, metrics::HandshakeResult},
+};
+
+/// A peer that has not finished its handshake by then is cut.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// No ClientHello is larger, in bytes.
+const MAX_HELLO: usize = 16 * 1024;
+
+/// Carries one connection from the network from accept to close.
+pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr, dst: SocketAddr) {
+    let workload = worker.workload();
+    let named = workload.ports.iter().find(|port| port.port == dst.port());
+    let protocol = named.map_or(Protocol::Detect, |port| port.protocol);
+    let connection = Inbound {
+        upstream: worker.local(dst, protocol, &workload.policy),
+        worker,
+        workload,
+        from,
+        dst,
+    };
+    let opening = match connection.workload.mtls {
+        // Nobody reaches the application before they proved who they are.
+        MtlsMode::Strict => sniff::recognise(&mut client, &mut BytesMut::new())
+            .await
+            .map_err(sniff::client_gone),
+        MtlsMode::Permissive => sniff::open(&mut client, connection.dial()).await,
+    };
+    match opening {
+        Ok(Opening::Tls(bytes)) => connection.tls(client, bytes).await,
+        Ok(Opening::Closed) | Err(OpenError::Client) => {}
+        Err(OpenError::Upstream(error)) => {
+            connection.refused(Reason::ConnectFailed, &error.to_string());
+            reset(client);
+        }
+        Ok(_) if connection.workload.mtls == MtlsMode::Strict => {
+            connection.refused(Reason::PlaintextRefused, "the workload takes mesh TLS only");
+            reset(client);
+        }
+        Ok(opening) => connection.plaintext(client, opening).await,
+    }
+}
+
+struct Inbound {
+    worker: Rc<Worker>,
+    upstream: Rc<Upstream>,
+    workload: std::sync::Arc<Workload>,
+    from: SocketAddr,
+    dst: SocketAddr,
+}
+
+impl Inbound {
+    /// Opens a byte stream to the application.
+    async fn dial(&self) -> Result<Stream, super::dial::DialError> {
+        let endpoint = Endpoint {
+            addr: self.dst,
+            weight: 1,
+            zone: None,
+            identity: None,
+        };
+        let timeout = self.workload.policy.timeouts.connect;
+        within(
+            timeout,
+            self.dst,
+            self.worker.pool.dialer().dial(&endpoint, Alpn::Tcp),
+        )
+        .await
+    }
+
+    async fn plaintext(self, client: TcpStream, opening: Opening) {
+        let stream = |bytes| Stream::Plain(Rewind::new(bytes, client));
+        match opening {
+            Opening::Http1(bytes) => self.http(stream(bytes), Version::H1, None).await,
+            Opening::Http2(bytes) => self.http(stream(bytes), Version::H2, None).await,
+            Opening::Opaque(bytes, server) => self.opaque(stream(bytes), server).await,
+            Opening::Tls(_) | Opening::Closed => {}
+        }
+    }
+
+    /// TLS of the mesh is for this proxy; any other is the application's own.
+    async fn tls(self, mut client: TcpStream, first: Bytes) {
+        let mut read = BytesMut::from(&first[..]);
+        let hello = loop {
+            match peek(&read) {
+                Peek::Incomplete if read.len() < MAX_HELLO => {
+                    match client.read_buf(&mut read).await {
+                        Ok(n) if n > 0 => {}
+                        Ok(_) | Err(_) => return,
+                    }
+                }
+                Peek::Hello(hello) => break Some(hello),
+                Peek::Incomplete | Peek::NotTls => break None,
+            }
+        };
+        let bytes = read.freeze();
+        match hello.and_then(|hello| hello.mesh) {
+            Some(_) => self.mesh(client, bytes).await,
+            None if self.workload.mtls == MtlsMode::Strict => {
+                self.refused(
+                    Reason::PlaintextRefused,
+                    "TLS, but not of the mesh, at a strict port",
+                );
+                reset(client);
+            }
+            None => {
+                self.opaque(Stream::Plain(Rewind::new(bytes, client)), None)
+                    .await
+            }
+        }
+    }
+
+    async fn mesh(self, client: TcpStream, bytes: Bytes) {
+        let metrics = self.worker.shared.metrics.clone();
+        let Some(credentials) = self.worker.shared.identity.current() else {
+            self.refused(
+                Reason::TlsFailed,
+                "this proxy has no certificate yet: is the controller reachable?",
+            );
+            return reset(client);
+        };
+        let accept =
+            TlsAcceptor::from(credentials.server_config()).accept(Rewind::new(bytes, client));
+        let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => {
+                let reason = tls_failure_reason(&error);
+                metrics
+                    .connections()
+                    .handshake(Direction::Inbound, handshake_result(reason));
+                return self.refused(Reason::TlsFailed, &format!("{reason}: {error}"));
+            }
+            Err(_) => {
+                metrics
+                    .connections()
+                    .handshake(Direction::Inbound, HandshakeResult::Timeout);
+                return self.refused(Reason::TlsFailed, "the handshake did not end in time");
+            }
+        };
+        metrics
+            .connections()
+            .handshake(Direction::Inbound, HandshakeResult::Ok);
+        let session = tls.get_ref().1;
+        let caller = peer_id(session);
+        let alpn = session.alpn_protocol().and_then(Alpn::from_bytes);
+        let stream = Stream::Accepted(Box::new(tls));
+        match alpn {
+            Some(Alpn::H2) => self.http(stream, Version::H2, caller).await,
+            Some(Alpn::H1) => self.http(stream, Version::H1, caller).await,
+            Some(Alpn::Tcp) => self.opaque(stream, None).await,
+            None => self.refused(Reason::TlsFailed, "no protocol of the mesh was agreed on"),
+        }
+    }
+
+    async fn http(self, stream: Stream, version: Version, caller: Option<SpiffeId>) {
+        let drain = self.worker.shared.drain.clone();
+        let context = Context {
+            worker: self.worker,
+            direction: Direction::Inbound,
+            upstream: self.upstream,
+            caller,
+            client: self.from,
+        };
+        server::serve(stream, version, Rc::new(context), drain).await;
+    }
+
+    async fn opaque(self, client: Stream, server: Option<Stream>) {
+        let server = match server {
+            Some(server) => server,
+            None => match self.dial().await {
+                Ok(server) => server,
+                Err(error) => return self.refused(error.reason(), &error.to_string()),
+            },
+        };
+        let series = self.worker.tcp_series(Direction::Inbound, &self.upstream);
+        join(&series, client, server).await;
+    }
+
+    fn refused(&self, reason: Reason, detail: &str) {
+        self.worker
+            .shared
+            .metrics
+            .connections()
+            .refused(Direction::Inbound, reason);
+        tracing::info!(from = %self.from, to = %self.dst, reason = reason.as_str(), detail, "connection refused");
+    }
+}
+
+/// The label for a failure; the rarer ones are told apart by the log only.
+fn handshake_result(reason: &str) -> HandshakeResult {
+    let known = HandshakeResult::ALL
+        .iter()
+        .find(|result| result.as_str() == reason);
+    known.copied().unwrap_or(HandshakeResult::Protocol)
+}

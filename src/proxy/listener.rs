@@ -1,0 +1,147 @@
+//! Accepting connections, bounded in number, and going on when descriptors run out.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use super::{dial, inbound, original_dst::original_dst, outbound, worker::Worker};
+use crate::telemetry::{Direction, Reason};
+
+const BACKLOG: i32 = 1024;
+/// How long to leave the kernel alone when it has no descriptor to give.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
+
+/// How the original destination of an accepted connection is known.
+#[derive(Clone, Copy, Debug)]
+pub enum Origin {
+    /// Asked of the kernel, which redirected the connection here.
+    Redirected,
+    Fixed(SocketAddr),
+}
+
+/// A bound listener, ready to be moved to its worker.
+pub struct Bound {
+    pub listener: StdListener,
+    pub direction: Direction,
+    pub origin: Origin,
+}
+
+/// Listens on every address of both families; IPv4 alone where the kernel has no IPv6.
+pub fn bind_any(port: u16) -> io::Result<StdListener> {
+    bind((Ipv6Addr::UNSPECIFIED, port).into())
+        .or_else(|_| bind((Ipv4Addr::UNSPECIFIED, port).into()))
+}
+
+/// Listens with SO_REUSEPORT, so that each worker has a listener of its own.
+pub fn bind(addr: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(
+        Domain::for_address(addr),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
+    if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until the drain's minimum time is over. New connections are taken while draining:
+/// those who still see this pod in their endpoint lists must not be turned away.
+pub async fn serve(
+    worker: Rc<Worker>,
+    bound: Bound,
+    connections: Arc<Semaphore>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(bound.listener)?;
+    let drain = worker.shared.drain.clone();
+    let drain_min = worker.shared.config.drain_min;
+    let mut closing = std::pin::pin!(async move {
+        drain.draining().await;
+        tokio::time::sleep(drain_min).await;
+    });
+    loop {
+        let permit = connections
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("never closed");
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut closing => return Ok(()),
+        };
+        match accepted {
+            Ok((tcp, from)) => {
+                let worker = worker.clone();
+                tokio::task::spawn_local(async move {
+                    let _permit = permit;
+                    connection(worker, tcp, from, bound.direction, bound.origin).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept; raise the limit on open files if this goes on");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    worker: Rc<Worker>,
+    tcp: TcpStream,
+    from: SocketAddr,
+    direction: Direction,
+    origin: Origin,
+) {
+    if let Err(error) = dial::tune(&tcp) {
+        return tracing::debug!(%error, "connection ended before it began");
+    }
+    let dst = match origin {
+        Origin::Fixed(dst) => dst,
+        Origin::Redirected => match redirected_from(&worker, &tcp) {
+            Ok(dst) => dst,
+            Err(reason) => {
+                tracing::info!(%from, reason = reason.as_str(), "connection refused");
+                worker
+                    .shared
+                    .metrics
+                    .connections()
+                    .refused(direction, reason);
+                return outbound::reset(tcp);
+            }
+        },
+    };
+    match direction {
+        Direction::Outbound => outbound::handle(worker, tcp, from, dst).await,
+        Direction::Inbound => inbound::handle(worker, tcp, from, dst).await,
+    }
+}
+
+/// Where the connection was going. One that was going to the proxy itself would come back here
+/// for ever.
+fn redirected_from(worker: &Worker, tcp: &TcpStream) -> Result<SocketAddr, Reason> {
+    let dst = original_dst(tcp).map_err(|_| Reason::LoopDetected)?.addr();
+    let ports = worker.shared.config.intercept;
+    let own = ports.is_some_and(|ports| [ports.inbound, ports.outbound].contains(&dst.port()));
+    let here = tcp
+        .local_addr()
+        .is_ok_and(|local| local.ip().to_canonical() == dst.ip());
+    if own && here {
+        Err(Reason::LoopDetected)
+    } else {
+        Ok(dst)
+    }
+}

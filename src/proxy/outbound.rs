@@ -1,0 +1,186 @@
+//! From the application: what it dials, over the mesh where that is meshed.
+
+use std::{net::SocketAddr, rc::Rc, time::Instant};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use super::{
+    dial::{DialError, within},
+    http::{context::Context, pool::Version, server},
+    io::{Rewind, Stream},
+    sniff::{self, OpenError, Opening},
+    tcp,
+    upstream::{Picked, Upstream},
+    worker::Worker,
+};
+use crate::{
+    discovery::model::{Destination, Endpoint, Protocol},
+    identity::Alpn,
+    resilience::{CallResult, Outcome},
+    telemetry::{Direction, Reason, metrics::TcpSeries},
+};
+
+/// Carries one connection of the application from accept to close.
+pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr, dst: SocketAddr) {
+    let upstream = match &*worker.destination(dst).await {
+        Destination::Service(key) => worker.service(key).await,
+        Destination::Endpoint { service, endpoint } => {
+            worker.direct(endpoint, service.as_ref()).await
+        }
+        Destination::Unknown => {
+            let endpoint = Endpoint {
+                addr: dst,
+                weight: 1,
+                zone: None,
+                identity: None,
+            };
+            let upstream = worker.direct(&endpoint, None).await;
+            return opaque(&worker, client, Bytes::new(), &upstream).await;
+        }
+    };
+    let opening = match upstream.view().protocol {
+        Protocol::Tcp => return opaque(&worker, client, Bytes::new(), &upstream).await,
+        Protocol::Http | Protocol::Http2 => sniff::recognise(&mut client, &mut Default::default())
+            .await
+            .map_err(sniff::client_gone),
+        Protocol::Detect => sniff::open(&mut client, dial(&worker, &upstream)).await,
+    };
+    let (bytes, version) = match opening {
+        Ok(Opening::Http1(bytes)) => (bytes, Version::H1),
+        Ok(Opening::Http2(bytes)) => (bytes, Version::H2),
+        // The application's own TLS is carried as it is.
+        Ok(Opening::Tls(bytes) | Opening::Opaque(bytes, None)) => {
+            return opaque(&worker, client, bytes, &upstream).await;
+        }
+        Ok(Opening::Opaque(bytes, Some(server))) => {
+            return joined(&worker, client, bytes, server, &upstream).await;
+        }
+        Ok(Opening::Closed) | Err(OpenError::Client) => return,
+        Err(OpenError::Upstream(refused)) => return refuse(&worker, client, &upstream, &refused),
+    };
+    let context = Context {
+        worker: worker.clone(),
+        direction: Direction::Outbound,
+        upstream,
+        caller: None,
+        client: from,
+    };
+    let stream = Stream::Plain(Rewind::new(bytes, client));
+    server::serve(
+        stream,
+        version,
+        Rc::new(context),
+        worker.shared.drain.clone(),
+    )
+    .await;
+}
+
+/// Why a byte stream has no upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamRefused {
+    #[error("no endpoint is ready, or every one is ejected")]
+    NoEndpoint,
+    #[error(transparent)]
+    Dial(#[from] DialError),
+}
+
+impl StreamRefused {
+    fn reason(&self) -> Reason {
+        match self {
+            StreamRefused::NoEndpoint => Reason::NoEndpoints,
+            StreamRefused::Dial(error) => error.reason(),
+        }
+    }
+}
+
+/// Opens a byte stream to one of the upstream's endpoints; a second one is tried when the first
+/// does not answer, since nothing was sent yet.
+async fn dial(worker: &Worker, upstream: &Upstream) -> Result<Stream, StreamRefused> {
+    let timeout = upstream.view().policy.timeouts.connect;
+    let mut avoid = None;
+    loop {
+        let now = Instant::now();
+        let Some(Picked {
+            id,
+            endpoint,
+            leave,
+        }) = upstream.pick(now, None, avoid)
+        else {
+            return Err(StreamRefused::NoEndpoint);
+        };
+        let dialled = within(
+            timeout,
+            endpoint.addr,
+            worker.pool.dialer().dial(&endpoint, Alpn::Tcp),
+        )
+        .await;
+        let result = if dialled.is_ok() {
+            CallResult::Success
+        } else {
+            CallResult::Failure
+        };
+        let done = Instant::now();
+        let outcome = Outcome {
+            result,
+            latency: done - now,
+            retry_after: None,
+        };
+        upstream.finished(id, done, &outcome);
+        upstream.state.record(done, &leave, outcome);
+        match dialled {
+            Ok(stream) => return Ok(stream),
+            Err(error) if avoid.is_some() => return Err(error.into()),
+            Err(error) => tracing::debug!(%error, "trying another endpoint"),
+        }
+        avoid = Some(id);
+    }
+}
+
+async fn opaque(worker: &Worker, client: TcpStream, first: Bytes, upstream: &Upstream) {
+    match dial(worker, upstream).await {
+        Ok(server) => joined(worker, client, first, server, upstream).await,
+        Err(refused) => refuse(worker, client, upstream, &refused),
+    }
+}
+
+/// A byte stream gets no explanation, so it gets a reset rather than an orderly end.
+fn refuse(worker: &Worker, client: TcpStream, upstream: &Upstream, refused: &StreamRefused) {
+    worker
+        .shared
+        .metrics
+        .connections()
+        .refused(Direction::Outbound, refused.reason());
+    tracing::info!(upstream = %upstream.key, reason = refused.reason().as_str(), error = %refused, "connection refused");
+    reset(client);
+}
+
+/// Ends a connection with RST.
+pub fn reset(client: TcpStream) {
+    let lingered = socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO));
+    if let Err(error) = lingered {
+        tracing::debug!(%error, "closing without a reset");
+    }
+}
+
+async fn joined(
+    worker: &Worker,
+    client: TcpStream,
+    first: Bytes,
+    server: Stream,
+    upstream: &Upstream,
+) {
+    let series = worker.tcp_series(Direction::Outbound, upstream);
+    join(&series, Stream::Plain(Rewind::new(first, client)), server).await;
+}
+
+/// Copies until both ends are done, and counts.
+pub async fn join(series: &TcpSeries, mut client: Stream, mut server: Stream) {
+    match tcp::splice(&mut client, &mut server).await {
+        Ok(carried) => {
+            series.sent_bytes.add(carried.from_client);
+            series.received_bytes.add(carried.from_upstream);
+        }
+        Err(error) => tracing::debug!(%error, "byte stream broke off"),
+    }
+}

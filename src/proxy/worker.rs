@@ -1,0 +1,374 @@
+//! One worker: a single-threaded runtime with its own connections, balancers and routes. What
+//! must hold for the whole proxy is in [`Shared`].
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::{Rc, Weak},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    config::ProxyConfig,
+    dial::Dialer,
+    http::{pool::Pool, stale::StaleCache},
+    route::RouteTable,
+    tracing::Tracer,
+    upstream::{Upstream, UpstreamKey, UpstreamState, View},
+};
+use crate::{
+    discovery::{
+        DiscoveryClient, State, Subscription,
+        model::{Destination, Endpoint, Endpoints, Protocol, Service, ServiceKey, Workload},
+    },
+    identity::IdentityStore,
+    resilience::ResiliencePolicy,
+    telemetry::{
+        Direction,
+        access_log::AccessLog,
+        drain,
+        metrics::{HttpProtocol, Metrics, RequestLabels, RequestSeries, TcpLabels, TcpSeries},
+    },
+};
+
+/// How long a request waits for the first word of the control plane about a destination.
+const FIRST_WORD: Duration = Duration::from_secs(2);
+/// What nobody used for so long is forgotten.
+const IDLE: Duration = Duration::from_secs(300);
+const SWEEP_EVERY: Duration = Duration::from_secs(15);
+
+/// What all workers share.
+pub struct Shared {
+    pub config: ProxyConfig,
+    pub discovery: DiscoveryClient,
+    pub identity: IdentityStore,
+    pub metrics: Metrics,
+    pub tracer: Tracer,
+    pub access_log: AccessLog,
+    pub drain: drain::Watch,
+    upstreams: Mutex<HashMap<UpstreamKey, Arc<UpstreamState>>>,
+}
+
+impl Shared {
+    pub fn new(
+        config: ProxyConfig,
+        discovery: DiscoveryClient,
+        identity: IdentityStore,
+        metrics: Metrics,
+        tracer: Tracer,
+        access_log: AccessLog,
+        drain: drain::Watch,
+    ) -> Arc<Self> {
+        let upstreams = Mutex::default();
+        Arc::new(Self {
+            config,
+            discovery,
+            identity,
+            metrics,
+            tracer,
+            access_log,
+            drain,
+            upstreams,
+        })
+    }
+
+    fn state(&self, key: &UpstreamKey, policy: &ResiliencePolicy) -> Arc<UpstreamState> {
+        let mut upstreams = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let new = || UpstreamState::new(key, policy, &self.metrics);
+        upstreams.entry(key.clone()).or_insert_with(new).clone()
+    }
+
+    /// Forgets the states that no worker uses any more.
+    fn sweep(&self) {
+        let mut upstreams = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        upstreams.retain(|_, state| Arc::strong_count(state) > 1);
+    }
+
+    /// Brings what is only counted on demand up to date, before metrics are read.
+    pub fn observe(&self) {
+        let status = self.discovery.status();
+        let discovery = self.metrics.discovery();
+        discovery.connected.set(status.connected.into());
+        discovery
+            .subscriptions
+            .set(i64::try_from(status.subscriptions).unwrap_or(i64::MAX));
+        if let Some(credentials) = self.identity.current() {
+            self.metrics.certificate().expires(credentials.not_after);
+        }
+        let upstreams = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        upstreams.values().for_each(|state| state.observe());
+    }
+
+    /// Breakers, bulkheads and endpoints as they are now, for `/config`.
+    pub fn describe(&self) -> serde_json::Value {
+        let upstreams = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        upstreams.values().map(|state| state.describe()).collect()
+    }
+}
+
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub pool: Pool,
+    pub rng: RefCell<fastrand::Rng>,
+    pub stale: StaleCache,
+    /// Fallbacks to other services under way.
+    pub fallbacks: Cell<u32>,
+    upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
+    destinations: RefCell<HashMap<SocketAddr, (Subscription<Destination>, Instant)>>,
+    series: RefCell<HashMap<RequestLabels, Arc<RequestSeries>>>,
+    workload: Subscription<Workload>,
+    /// The name of requests that no route matched because there are none.
+    pub default_route: Arc<str>,
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let pool = Pool::new(Dialer::new(shared.identity.clone(), shared.config.mark));
+        let workload = shared.discovery.workload(&shared.config.identity);
+        let worker = Rc::new(Self {
+            shared,
+            pool,
+            rng: RefCell::new(fastrand::Rng::new()),
+            stale: StaleCache::default(),
+            fallbacks: Cell::new(0),
+            upstreams: RefCell::default(),
+            destinations: RefCell::default(),
+            series: RefCell::default(),
+            workload,
+            default_route: "default".into(),
+        });
+        tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
+        worker
+    }
+
+    /// What the control plane says about this proxy's own workload; the defaults until it does.
+    pub fn workload(&self) -> Arc<Workload> {
+        match self.workload.current() {
+            State::Present(workload) => workload,
+            State::Pending | State::Absent => Arc::default(),
+        }
+    }
+
+    /// What an address stands for. While nothing is known of it, it is forwarded as it is.
+    pub async fn destination(&self, addr: SocketAddr) -> Arc<Destination> {
+        let mut subscription = {
+            let mut destinations = self.destinations.borrow_mut();
+            let new = || (self.shared.discovery.destination(addr), Instant::now());
+            let (subscription, used) = destinations.entry(addr).or_insert_with(new);
+            *used = Instant::now();
+            subscription.clone()
+        };
+        match subscription.known(FIRST_WORD).await {
+            State::Present(destination) => destination,
+            State::Absent => Arc::new(Destination::Unknown),
+            State::Pending => {
+                tracing::warn!(%addr, "the control plane says nothing about this destination: forwarded as it is");
+                Arc::new(Destination::Unknown)
+            }
+        }
+    }
+
+    /// The upstream of a service, subscribed to on first use.
+    pub async fn service(&self, key: &ServiceKey) -> Rc<Upstream> {
+        let name = UpstreamKey::Service(key.clone());
+        let known = self.upstreams.borrow().get(&name).cloned();
+        if let Some(upstream) = known {
+            upstream.last_used.set(Instant::now());
+            return upstream;
+        }
+        let mut service = self.shared.discovery.service(key);
+        let mut endpoints = self.shared.discovery.endpoints(key);
+        let deadline = tokio::time::Instant::now() + FIRST_WORD;
+        let left = || deadline.saturating_duration_since(tokio::time::Instant::now());
+        service.known(left()).await;
+        endpoints.known(left()).await;
+        // Another request may have been here while this one waited.
+        let known = self.upstreams.borrow().get(&name).cloned();
+        known.unwrap_or_else(|| {
+            let upstream =
+                self.create(name.clone(), Protocol::Detect, &ResiliencePolicy::default());
+            follow_service(&upstream, &service);
+            follow_endpoints(&upstream, &endpoints);
+            let watch =
+                tokio::task::spawn_local(follow(Rc::downgrade(&upstream), service, endpoints));
+            upstream.owns(watch);
+            self.upstreams.borrow_mut().insert(name, upstream.clone());
+            upstream
+        })
+    }
+
+    /// One endpoint dialled by its own address: its service's protocol and policy, no choice.
+    pub async fn direct(&self, endpoint: &Endpoint, service: Option<&ServiceKey>) -> Rc<Upstream> {
+        let key = UpstreamKey::Direct(endpoint.addr, service.cloned());
+        let parent = match service {
+            Some(service) => Some(self.service(service).await.view()),
+            None => None,
+        };
+        let (protocol, policy) = parent.map_or_else(
+            || (Protocol::Detect, Rc::default()),
+            |view| (view.protocol, view.policy),
+        );
+        self.fixed(key, protocol, &policy, endpoint)
+    }
+
+    /// The application behind this proxy.
+    pub fn local(
+        &self,
+        addr: SocketAddr,
+        protocol: Protocol,
+        policy: &ResiliencePolicy,
+    ) -> Rc<Upstream> {
+        let policy = Rc::new(policy.clone());
+        let endpoint = Endpoint {
+            addr,
+            weight: 1,
+            zone: None,
+            identity: None,
+        };
+        self.fixed(UpstreamKey::Local(addr), protocol, &policy, &endpoint)
+    }
+
+    fn fixed(
+        &self,
+        key: UpstreamKey,
+        protocol: Protocol,
+        policy: &Rc<ResiliencePolicy>,
+        endpoint: &Endpoint,
+    ) -> Rc<Upstream> {
+        let known = self.upstreams.borrow().get(&key).cloned();
+        let upstream = known.unwrap_or_else(|| {
+            let upstream = self.create(key.clone(), protocol, policy);
+            self.upstreams.borrow_mut().insert(key, upstream.clone());
+            upstream
+        });
+        upstream.last_used.set(Instant::now());
+        upstream.refresh(protocol, policy, endpoint);
+        upstream
+    }
+
+    fn create(
+        &self,
+        key: UpstreamKey,
+        protocol: Protocol,
+        policy: &ResiliencePolicy,
+    ) -> Rc<Upstream> {
+        let state = self.shared.state(&key, policy);
+        let view = View {
+            protocol,
+            policy: Rc::new(policy.clone()),
+            routes: Rc::default(),
+        };
+        Rc::new(Upstream::new(key, state, view))
+    }
+
+    /// The byte counters of an upstream.
+    pub fn tcp_series(&self, direction: Direction, upstream: &Upstream) -> Arc<TcpSeries> {
+        self.shared.metrics.tcp_series(TcpLabels {
+            direction,
+            service: upstream.state.label.clone(),
+        })
+    }
+
+    /// The metrics of a kind of request, found once and kept.
+    pub fn series(
+        &self,
+        direction: Direction,
+        upstream: &Arc<str>,
+        route: &Arc<str>,
+        protocol: HttpProtocol,
+    ) -> Arc<RequestSeries> {
+        let labels = RequestLabels {
+            direction,
+            service: upstream.clone(),
+            route: route.clone(),
+            protocol,
+        };
+        let mut series = self.series.borrow_mut();
+        match series.get(&labels) {
+            Some(series) => series.clone(),
+            None => {
+                let new = self.shared.metrics.request_series(labels.clone());
+                series.entry(labels).or_insert(new).clone()
+            }
+        }
+    }
+}
+
+async fn follow(
+    upstream: Weak<Upstream>,
+    mut service: Subscription<Service>,
+    mut endpoints: Subscription<Endpoints>,
+) {
+    loop {
+        tokio::select! {
+            () = service.changed() => upstream.upgrade().map(|u| follow_service(&u, &service)),
+            () = endpoints.changed() => upstream.upgrade().map(|u| follow_endpoints(&u, &endpoints)),
+        };
+    }
+}
+
+fn follow_service(upstream: &Upstream, service: &Subscription<Service>) {
+    let State::Present(service) = service.current() else {
+        return;
+    };
+    match RouteTable::compile(&service) {
+        Ok(routes) => upstream.configure(&service, routes),
+        // Refused with a NACK when it came, so that this is the last good one already.
+        Err(errors) => tracing::error!(upstream = %upstream.key, ?errors, "routes do not compile"),
+    }
+}
+
+fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>) {
+    match endpoints.current() {
+        State::Present(endpoints) => upstream.set_endpoints(&endpoints, Instant::now()),
+        State::Absent => {
+            if let UpstreamKey::Service(service) = &upstream.key {
+                let none = Endpoints {
+                    service: service.clone(),
+                    endpoints: Vec::new(),
+                };
+                upstream.set_endpoints(&none, Instant::now());
+            }
+        }
+        State::Pending => {}
+    }
+}
+
+/// Forgets what is idle: memory follows what the application talks to now.
+async fn sweep(worker: Weak<Worker>) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        every.tick().await;
+        let Some(worker) = worker.upgrade() else {
+            return;
+        };
+        let now = Instant::now();
+        worker.pool.sweep(now, IDLE);
+        let in_use = |upstream: &Rc<Upstream>| {
+            Rc::strong_count(upstream) > 1 || now.duration_since(upstream.last_used.get()) < IDLE
+        };
+        worker
+            .upstreams
+            .borrow_mut()
+            .retain(|_, upstream| in_use(upstream));
+        worker
+            .destinations
+            .borrow_mut()
+            .retain(|_, (_, used)| now.duration_since(*used) < IDLE);
+        worker.shared.sweep();
+    }
+}
