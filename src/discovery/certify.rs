@@ -123,17 +123,18 @@ impl Certifier {
     /// Trusts the bundle in force, which rotates; before there is one, or when it leads nowhere,
     /// the one on disk.
     async fn dial(&self) -> Result<Channel, CertifyError> {
-        let Controller { address, identity } = &self.controller;
+        let controller = &self.controller;
+        let identity = &controller.identity;
         if let Some(credentials) = self.identity.current() {
             let tls = credentials.control_client_config(identity);
-            match Channel::dial(address, tls).await {
+            match Channel::dial(controller, tls).await {
                 Ok(channel) => return Ok(channel),
                 Err(error) => tracing::debug!(%error, "trying the bundle on disk"),
             }
         }
         let roots = read(&self.roots_file).await?;
         let tls: Arc<_> = bootstrap_client_config(&roots, identity)?;
-        Ok(Channel::dial(address, tls).await?)
+        Ok(Channel::dial(controller, tls).await?)
     }
 
     /// Starts from the kept certificate, gets a fresh one, renews it at 50 to 80 % of its life, and takes over trust bundles as

@@ -28,6 +28,8 @@ pub struct Controller {
     /// `host:port`; a name is looked up at every connection.
     pub address: String,
     pub identity: SpiffeId,
+    /// SO_MARK of the connections to it, where interception knows the proxy's own traffic by that.
+    pub mark: Option<u32>,
 }
 
 /// Who the controller is, in every trust domain.

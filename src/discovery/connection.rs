@@ -71,7 +71,7 @@ async fn follow(
 ) -> Result<std::convert::Infallible, StreamError> {
     let credentials = options.identity.ready().await;
     let tls = credentials.control_client_config(&options.controller.identity);
-    let channel = Channel::dial(&options.controller.address, tls).await?;
+    let channel = Channel::dial(&options.controller, tls).await?;
     let (requests, outbound) = mpsc::channel(OUTBOUND);
     let mut inbound = AggregatedDiscoveryServiceClient::with_origin(channel, grpc::origin())
         .max_decoding_message_size(grpc::MAX_MESSAGE)

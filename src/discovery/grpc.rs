@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,10 +12,12 @@ use std::{
 
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 
+use super::client::Controller;
 use crate::identity;
 
 /// For name resolution, TCP, TLS and HTTP/2 together.
@@ -52,21 +55,25 @@ pub(super) struct Channel(http2::SendRequest<Body>);
 
 impl Channel {
     pub(super) async fn dial(
-        address: &str,
+        Controller { address, mark, .. }: &Controller,
         tls: Arc<rustls::ClientConfig>,
     ) -> Result<Self, DialError> {
-        tokio::time::timeout(DIAL_TIMEOUT, dial(address, tls))
+        tokio::time::timeout(DIAL_TIMEOUT, dial(address, *mark, tls))
             .await
             .unwrap_or_else(|_| {
                 Err(DialError::Timeout {
-                    address: address.into(),
+                    address: address.clone(),
                 })
             })
     }
 }
 
-async fn dial(address: &str, tls: Arc<rustls::ClientConfig>) -> Result<Channel, DialError> {
-    let tcp = connect(address)
+async fn dial(
+    address: &str,
+    mark: Option<u32>,
+    tls: Arc<rustls::ClientConfig>,
+) -> Result<Channel, DialError> {
+    let tcp = connect(address, mark)
         .await
         .map_err(|source| DialError::Connect {
             address: address.into(),
@@ -99,10 +106,26 @@ async fn dial(address: &str, tls: Arc<rustls::ClientConfig>) -> Result<Channel, 
     Ok(Channel(sender))
 }
 
-async fn connect(address: &str) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+/// The first of the name's addresses that answers.
+async fn connect(address: &str, mark: Option<u32>) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for addr in lookup_host(address).await? {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(mark) = mark {
+            SockRef::from(&socket).set_mark(mark)?;
+        }
+        match socket.connect(addr).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 impl tower_service::Service<http::Request<Body>> for Channel {

@@ -25,7 +25,12 @@ async fn discovery_is_refused_to_whoever_shows_no_certificate() {
     let tls = bootstrap_client_config(&controller.roots_pem(), &id).unwrap();
     let serving = tokio::spawn(controller.run(std::future::pending()));
 
-    let channel = Channel::dial(&address, tls).await.unwrap();
+    let controller = crate::discovery::Controller {
+        address,
+        identity: id,
+        mark: None,
+    };
+    let channel = Channel::dial(&controller, tls).await.unwrap();
     let mut client = AggregatedDiscoveryServiceClient::with_origin(channel, origin());
     let refused = client
         .delta_aggregated_resources(iter([DeltaDiscoveryRequest::default()]))

@@ -74,13 +74,12 @@ pub async fn serve(
         tokio::time::sleep(drain_min).await;
     });
     loop {
-        let permit = connections
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("never closed");
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let permit = connections.clone().acquire_owned().await;
+            (permit.expect("never closed"), listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
             () = &mut closing => return Ok(()),
         };
         match accepted {

@@ -167,6 +167,7 @@ fn discover(
     let controller = Controller {
         address: config.controller.clone(),
         identity: controller_id(config.identity.trust_domain())?,
+        mark: config.mark,
     };
     let mut options = ClientOptions::new(
         controller.clone(),

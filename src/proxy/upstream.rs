@@ -292,9 +292,10 @@ impl EndpointState {
         let mut breaker = lock(&self.breaker);
         let moved = breaker.tick(now);
         let share = match breaker.state() {
-            State::Open if self.spared.load(Ordering::Relaxed) => 1.0,
-            State::Open => 0.0,
-            _ => breaker.share(now),
+            State::Closed => breaker.share(now),
+            _ if self.spared.load(Ordering::Relaxed) => 1.0,
+            _ if breaker.is_available(now) => breaker.share(now),
+            _ => 0.0,
         };
         drop(breaker);
         upstream.report(BreakerScope::Endpoint, &self.tracked, moved);

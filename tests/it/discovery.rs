@@ -124,6 +124,7 @@ fn controller_at(addr: SocketAddr) -> outrigger::discovery::Controller {
         identity: "spiffe://mesh.local/ns/outrigger-system/sa/outrigger-controller"
             .parse()
             .unwrap(),
+        mark: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, request};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{
@@ -49,11 +49,11 @@ pub async fn handle(context: Rc<Context>, mut request: Request<Incoming>) -> Rep
     };
     let mut exchange = begin(&context, &parts, route, started);
     if let Err(bad) = checked {
-        return refuse(
-            exchange,
-            Refusal::new(Reason::BadRequest, bad.to_string()),
-            &parts,
-        );
+        // What one reader refuses another may read as two requests: nothing more is read from here.
+        let refusal = Refusal::new(Reason::BadRequest, bad.to_string());
+        let mut reply = refuse(exchange, refusal, &parts);
+        close_after(&mut reply);
+        return reply;
     }
     let upgrade = if kind == Kind::Upgrade {
         head::Upgrade::Keep
@@ -71,9 +71,21 @@ pub async fn handle(context: Rc<Context>, mut request: Request<Incoming>) -> Rep
         version: parts.version,
         method: parts.method.clone(),
     };
-    match routed.answer(&mut exchange, &mut parts, body, client).await {
+    let mut reply = match routed.answer(&mut exchange, &mut parts, body, client).await {
         Ok(response) => finish(exchange, response, original),
         Err(refusal) => refuse(exchange, refusal, &parts),
+    };
+    if context.worker.shared.drain.is_draining() {
+        close_after(&mut reply);
+    }
+    reply
+}
+
+/// Asks an HTTP/1 client not to come back on this connection. HTTP/2 has GOAWAY for that.
+fn close_after(reply: &mut Reply) {
+    if reply.version() < Version::HTTP_2 && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(header::CONNECTION, close);
     }
 }
 

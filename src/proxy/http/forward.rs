@@ -277,8 +277,16 @@ impl Forward<'_> {
                 .await;
             let connection = connection.map_err(|error| self.unreachable(error))?;
             let request = Request::from_parts(parts.clone(), payload.next());
-            let reused = matches!(&connection, Connection::H1(pooled) if pooled.reused);
+            let (reused, shared) = match &connection {
+                Connection::H1(pooled) => (pooled.reused, None),
+                Connection::H2 { generation, .. } => (false, Some(*generation)),
+            };
             let (result, pooled) = exchange_over(connection, request).await;
+            if let (Err((error, unsent)), Some(generation)) = (&result, shared)
+                && (unsent.is_some() || goes_away(error))
+            {
+                self.context.worker.pool.gone(endpoint, generation);
+            }
             match result {
                 Ok(response) => {
                     exchange.connection = pooled;
@@ -324,8 +332,13 @@ impl Forward<'_> {
     }
 
     fn broken(&self, endpoint: &Endpoint, error: &hyper::Error, reused: bool) -> Failed {
-        let (failure, reason) = match h2_reason(error) {
-            Some(h2::Reason::REFUSED_STREAM) => (TryFailure::RefusedStream, Reason::UpstreamReset),
+        let (failure, reason) = match h2_error(error).map(h2::Error::reason) {
+            Some(Some(h2::Reason::REFUSED_STREAM)) => {
+                (TryFailure::RefusedStream, Reason::UpstreamReset)
+            }
+            Some(Some(h2::Reason::NO_ERROR)) if goes_away(error) => {
+                (TryFailure::RefusedStream, Reason::UpstreamReset)
+            }
             Some(_) => (TryFailure::Reset, Reason::UpstreamReset),
             None if error.is_parse() => (TryFailure::Reset, Reason::UpstreamProtocol),
             // The idle connection's end and this request crossed: no byte of an answer came.
@@ -354,7 +367,7 @@ async fn exchange_over(
             let pooled = sent.is_ok().then_some(pooled);
             (sent, pooled)
         }
-        Connection::H2(mut sender) => {
+        Connection::H2 { mut sender, .. } => {
             let sent = sender.try_send_request(request).await;
             (
                 sent.map_err(|mut error| (error.take_message(), error.into_error()))
@@ -365,13 +378,18 @@ async fn exchange_over(
     }
 }
 
-fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return h2.reason();
+        if let Some(h2) = error.downcast_ref() {
+            return Some(h2);
         }
         source = error.source();
     }
     None
+}
+
+/// The peer ends the connection: what it had not begun it will not do (RFC 9113, section 6.8).
+fn goes_away(error: &hyper::Error) -> bool {
+    h2_error(error).is_some_and(|error| error.is_go_away() && error.is_remote())
 }

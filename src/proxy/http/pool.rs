@@ -39,7 +39,11 @@ pub const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// A connection that can carry an exchange.
 pub enum Connection {
     H1(PooledH1),
-    H2(H2),
+    H2 {
+        sender: H2,
+        /// For [`Pool::gone`].
+        generation: u64,
+    },
 }
 
 /// Which HTTP the endpoint is spoken to in.
@@ -63,7 +67,9 @@ struct Idle {
 #[derive(Default)]
 struct Peer {
     idle: RefCell<Vec<Idle>>,
-    shared: RefCell<Option<H2>>,
+    /// With the number of the dial that it came from.
+    shared: RefCell<Option<(u64, H2)>>,
+    dials: Cell<u64>,
     /// Somebody is dialling the shared connection; the others wait for it.
     dialling: Cell<bool>,
     /// How the last dial failed: those who waited for it share the failure instead of dialling
@@ -82,9 +88,12 @@ impl Peer {
         Some(idle.remove(at).sender)
     }
 
-    fn take_shared(&self) -> Option<H2> {
+    fn take_shared(&self) -> Option<(u64, H2)> {
         let mut shared = self.shared.borrow_mut();
-        if shared.as_ref().is_some_and(H2::is_closed) {
+        if shared
+            .as_ref()
+            .is_some_and(|(_, sender)| sender.is_closed())
+        {
             *shared = None;
         }
         shared.clone()
@@ -144,10 +153,10 @@ impl Pool {
                 .get_h1(endpoint, peer, timeout, fresh)
                 .await
                 .map(Connection::H1),
-            Version::H2 => self
-                .get_h2(endpoint, peer, timeout)
-                .await
-                .map(Connection::H2),
+            Version::H2 => {
+                let (generation, sender) = self.get_h2(endpoint, peer, timeout).await?;
+                Ok(Connection::H2 { sender, generation })
+            }
         }
     }
 
@@ -204,7 +213,7 @@ impl Pool {
         endpoint: &Endpoint,
         peer: Rc<Peer>,
         timeout: Duration,
-    ) -> Result<H2, DialError> {
+    ) -> Result<(u64, H2), DialError> {
         loop {
             if let Some(sender) = peer.take_shared() {
                 return Ok(sender);
@@ -223,8 +232,10 @@ impl Pool {
         let _turn = Turn::take(&peer);
         match within(timeout, endpoint.addr, self.dial_h2(endpoint)).await {
             Ok(sender) => {
-                *peer.shared.borrow_mut() = Some(sender.clone());
-                Ok(sender)
+                let generation = peer.dials.get() + 1;
+                peer.dials.set(generation);
+                *peer.shared.borrow_mut() = Some((generation, sender.clone()));
+                Ok((generation, sender))
             }
             Err(error) => {
                 peer.failed.set(Some(error.reason()));
@@ -248,6 +259,19 @@ impl Pool {
         Ok(sender)
     }
 
+    /// The peer takes no more exchanges on a shared connection (GOAWAY): the next one dials. Those
+    /// under way finish on the old one.
+    pub fn gone(&self, endpoint: &Endpoint, generation: u64) {
+        let peer = self.peer(endpoint);
+        let mut shared = peer.shared.borrow_mut();
+        if shared
+            .as_ref()
+            .is_some_and(|(current, _)| *current == generation)
+        {
+            *shared = None;
+        }
+    }
+
     /// Closes what has been idle for `longer_than` and forgets the endpoints that leaves bare.
     pub fn sweep(&self, now: Instant, longer_than: Duration) {
         self.peers.borrow_mut().retain(|_, peer| {
@@ -257,7 +281,7 @@ impl Pool {
                 .shared
                 .borrow()
                 .as_ref()
-                .is_some_and(|c| !c.is_closed());
+                .is_some_and(|(_, c)| !c.is_closed());
             !idle.is_empty() || shared || peer.dialling.get()
         });
     }

@@ -30,6 +30,7 @@ const MESH_RESETS: usize = 4096;
 /// and exchanges under way finish.
 pub async fn serve(stream: Stream, version: Version, context: Rc<Context>, drain: drain::Watch) {
     let mesh = context.caller.is_some();
+    let drain_min = context.worker.shared.config.drain_min;
     let service = service_fn(move |request| {
         let context = context.clone();
         async move { Ok::<_, Infallible>(exchange::handle(context, request).await) }
@@ -39,9 +40,14 @@ pub async fn serve(stream: Stream, version: Version, context: Rc<Context>, drain
         Version::H1 => {
             let connection = http1().serve_connection(io, service).with_upgrades();
             let mut connection = pin!(connection);
+            // An idle HTTP/1.1 client cannot be told: until then it learns from the next response.
+            let last_moment = async {
+                drain.draining().await;
+                tokio::time::sleep(drain_min).await;
+            };
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = drain.draining() => {
+                () = last_moment => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
