@@ -152,6 +152,8 @@ impl Worker {
             default_route: "default".into(),
         });
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
+        let followed = worker.workload.clone();
+        tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), followed));
         worker
     }
 
@@ -304,6 +306,29 @@ impl Worker {
                 let new = self.shared.metrics.request_series(labels.clone());
                 series.entry(labels).or_insert(new).clone()
             }
+        }
+    }
+}
+
+/// A changed policy of the own workload holds at once, also for connections that stay open.
+async fn follow_workload(worker: Weak<Worker>, mut workload: Subscription<Workload>) {
+    loop {
+        workload.changed().await;
+        let Some(worker) = worker.upgrade() else {
+            return;
+        };
+        let local = |upstream: &Rc<Upstream>| match upstream.key {
+            UpstreamKey::Local(addr) => Some((addr, upstream.view().protocol)),
+            _ => None,
+        };
+        let locals: Vec<_> = worker
+            .upstreams
+            .borrow()
+            .values()
+            .filter_map(local)
+            .collect();
+        for (addr, protocol) in locals {
+            worker.local(addr, protocol, &worker.workload().policy);
         }
     }
 }
