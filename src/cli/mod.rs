@@ -1,9 +1,11 @@
 //! What a person types: one file per subcommand.
 
 mod controller;
+mod demo;
 mod init;
 mod log;
 mod proxy;
+mod sample_app;
 mod telemetry;
 mod token;
 
@@ -16,8 +18,10 @@ use clap::Parser;
 #[command(name = "outrigger", version)]
 enum Command {
     Controller(controller::ControllerArgs),
+    Demo(demo::DemoArgs),
     Init(init::InitArgs),
     Proxy(Box<proxy::Proxy>),
+    SampleApp(sample_app::SampleAppArgs),
     Token(token::TokenArgs),
 }
 
@@ -25,7 +29,9 @@ enum Command {
 pub fn run() -> ExitCode {
     let done = match Command::parse() {
         Command::Controller(args) => args.run(),
+        Command::Demo(args) => args.run(),
         Command::Init(args) => args.run(),
+        Command::SampleApp(args) => args.run(),
         Command::Token(args) => {
             args.run();
             Ok(())

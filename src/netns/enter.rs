@@ -25,10 +25,11 @@ pub enum Entry {
     Outside(ExitStatus),
 }
 
-/// Outside, runs `command`, which must come back to this call, inside new user and network
-/// namespaces, and waits for its end. Inside, returns at once.
+/// Outside, runs `command`, which must come back to this call, inside a new user namespace, and
+/// waits for its end. Inside, returns at once. The network stays the outside's: only what runs in
+/// a [`World`](super::World) has another.
 ///
-/// Root may do without the user namespace where the kernel refuses one.
+/// Root does without the user namespace where the kernel refuses one.
 ///
 /// # Errors
 /// When the kernel allows no namespaces; the text says which setting forbids them.
@@ -40,7 +41,9 @@ pub fn enter(command: impl Fn() -> Command) -> Result<Entry, NetnsError> {
         let mut command = command();
         command.env(INSIDE, "1");
         sys::die_with_thread(&mut command);
-        sys::in_new_namespaces(&mut command, ids);
+        if let Some(ids) = ids {
+            sys::in_new_user_namespace(&mut command, ids);
+        }
         command.spawn()
     };
     let mut started = start(Some(IdMaps::own()));

@@ -13,7 +13,7 @@ mod world;
 
 pub use capture::Capture;
 pub use enter::{Entry, enter};
-pub use world::{Pod, VIRTUAL_V4, VIRTUAL_V6, World};
+pub use world::{NODE_V4, Pod, VIRTUAL_V4, VIRTUAL_V6, World};
 
 use std::io;
 
@@ -22,7 +22,7 @@ use crate::netlink::Refused;
 /// Why there are no pods.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
-    #[error("cannot make user and network namespaces ({source}): {hint}")]
+    #[error("cannot make user namespaces ({source}): {hint}")]
     Forbidden { hint: String, source: io::Error },
     #[error("cannot start again inside the namespaces: {0}")]
     Start(#[source] io::Error),

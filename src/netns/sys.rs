@@ -26,22 +26,15 @@ pub(super) fn die_with_thread(command: &mut Command) {
     }
 }
 
-/// Starts the command in a new network namespace and, with `ids`, in a new user namespace.
-pub(super) fn in_new_namespaces(command: &mut Command, ids: Option<IdMaps>) {
+/// Starts the command in a new user namespace.
+pub(super) fn in_new_user_namespace(command: &mut Command, ids: IdMaps) {
     // SAFETY: between fork and exec, the closure makes only system calls on memory that was
     // there before, and neither allocates nor takes a lock; the forked process has one thread,
     // and `FILES` is not asked for.
     unsafe {
         command.pre_exec(move || {
-            let user = match ids {
-                Some(_) => UnshareFlags::NEWUSER,
-                None => UnshareFlags::empty(),
-            };
-            rustix::thread::unshare_unsafe(UnshareFlags::NEWNET | user)?;
-            if let Some(ids) = &ids {
-                ids.write()?;
-            }
-            Ok(())
+            rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER)?;
+            ids.write()
         });
     }
 }

@@ -18,7 +18,8 @@ use crate::netlink::Refused;
 /// Pods have 198.18.1.1 onwards, in the range for tests of networks (RFC 2544).
 const POD_PREFIX_V4: u8 = 16;
 const POD_PREFIX_V6: u8 = 64;
-const NODE_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// The node's own address.
+pub const NODE_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const NODE_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x198, 0x18, 0, 0, 0, 0, 1);
 
 /// One /24's worth, less the network and broadcast addresses.
@@ -61,6 +62,19 @@ impl World {
             bridge,
             pods: 0,
         })
+    }
+
+    /// Starts a process on the node. It is killed when the world is dropped or this program ends.
+    ///
+    /// # Errors
+    /// When the command cannot be started.
+    pub fn spawn(&self, command: Command) -> io::Result<Child> {
+        self.node.spawn(command)
+    }
+
+    /// As [`Pod::within`], on the node.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.node.within(work)
     }
 
     /// Adds a pod with its own device, addresses, and default routes by way of the node.

@@ -1,0 +1,133 @@
+//! A small OTLP/HTTP collector: keeps the last spans for the demo to show, and passes all of
+//! them on where somebody named another collector.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use prost::Message as _;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::otlp::{ExportTraces, SpanRecord};
+use crate::netns::{NODE_V4, World};
+
+/// Spans that are kept.
+const KEPT: usize = 20_000;
+/// The largest batch of spans, in bytes.
+const MAX_BATCH: usize = 8 << 20;
+const PORT: u16 = 4318;
+
+#[derive(Clone)]
+pub struct Collector(Arc<Inner>);
+
+struct Inner {
+    spans: Mutex<VecDeque<SpanRecord>>,
+    forward: Option<Uri>,
+}
+
+impl Collector {
+    /// Serves the pods from the node, on the calling runtime.
+    pub fn start(world: &World, forward: Option<Uri>) -> anyhow::Result<Self> {
+        let listener = world
+            .within(|| std::net::TcpListener::bind((NODE_V4, PORT)))
+            .context("cannot listen for spans on the node")?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let collector = Self(Arc::new(Inner {
+            spans: Mutex::default(),
+            forward,
+        }));
+        tokio::spawn(collector.clone().serve(listener));
+        Ok(collector)
+    }
+
+    /// Where the proxies send their spans.
+    pub fn url() -> String {
+        format!("http://{NODE_V4}:{PORT}/v1/traces")
+    }
+
+    /// The spans of a trace that have come so far.
+    pub fn trace(&self, id: &str) -> Vec<SpanRecord> {
+        let spans = self.spans();
+        spans
+            .iter()
+            .filter(|span| span.trace == id)
+            .cloned()
+            .collect()
+    }
+
+    fn spans(&self) -> MutexGuard<'_, VecDeque<SpanRecord>> {
+        self.0.spans.lock().expect("nothing panics with the lock")
+    }
+
+    async fn serve(self, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    tokio::spawn(self.clone().serve_connection(stream));
+                }
+                Err(error) => return eprintln!("the demo's collector ends: {error}"),
+            }
+        }
+    }
+
+    async fn serve_connection(self, stream: TcpStream) {
+        let service = service_fn(|request| async {
+            Ok::<_, Infallible>(match self.take(request).await {
+                Ok(()) => Response::new(Full::<Bytes>::default()),
+                Err(error) => {
+                    let mut refusal = Response::new(Full::from(format!("{error:#}\n")));
+                    *refusal.status_mut() = StatusCode::BAD_REQUEST;
+                    refusal
+                }
+            })
+        });
+        // A proxy that goes away is no news.
+        let _ = http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+
+    async fn take(&self, request: Request<Incoming>) -> anyhow::Result<()> {
+        let body = Limited::new(request.into_body(), MAX_BATCH).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+        let batch = ExportTraces::decode(body.clone())?;
+        {
+            let mut spans = self.spans();
+            spans.extend(batch.records());
+            let surplus = spans.len().saturating_sub(KEPT);
+            spans.drain(..surplus);
+        }
+        if let Some(url) = &self.0.forward {
+            forward(url, body)
+                .await
+                .with_context(|| format!("cannot pass spans on to {url}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// From this program's own network, where the other collector is.
+async fn forward(url: &Uri, body: Bytes) -> anyhow::Result<()> {
+    let host = url.host().context("the URL names no host")?;
+    let addr = format!("{host}:{}", url.port_u16().unwrap_or(4318));
+    let stream = TcpStream::connect(addr).await?.into_std()?;
+    let path = match url.path() {
+        "/" | "" => "/v1/traces",
+        path => path,
+    };
+    let request = Request::post(path)
+        .header(CONTENT_TYPE, "application/x-protobuf")
+        .body(body)?;
+    let reply = super::http::send(stream, request).await?;
+    anyhow::ensure!(reply.status.is_success(), "it answered {}", reply.status);
+    Ok(())
+}
