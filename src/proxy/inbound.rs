@@ -44,7 +44,7 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
         MtlsMode::Strict => sniff::recognise(&mut client, &mut BytesMut::new())
             .await
             .map_err(sniff::client_gone),
-        MtlsMode::Permissive => sniff::open(&mut client, connection.dial()).await,
+        MtlsMode::Permissive => Box::pin(sniff::open(&mut client, connection.dial())).await,
     };
     match opening {
         Ok(Opening::Tls(bytes)) => connection.tls(client, bytes).await,
@@ -92,7 +92,7 @@ impl Inbound {
         match opening {
             Opening::Http1(bytes) => self.http(stream(bytes), Version::H1, None).await,
             Opening::Http2(bytes) => self.http(stream(bytes), Version::H2, None).await,
-            Opening::Opaque(bytes, server) => self.opaque(stream(bytes), server).await,
+            Opening::Opaque(bytes, server) => Box::pin(self.opaque(stream(bytes), server)).await,
             Opening::Tls(_) | Opening::Closed => {}
         }
     }
@@ -122,10 +122,7 @@ impl Inbound {
                 );
                 reset(client);
             }
-            None => {
-                self.opaque(Stream::Plain(Rewind::new(bytes, client)), None)
-                    .await
-            }
+            None => Box::pin(self.opaque(Stream::Plain(Rewind::new(bytes, client)), None)).await,
         }
     }
 

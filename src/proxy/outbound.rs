@@ -22,6 +22,7 @@ use crate::{
 };
 
 /// Carries one connection of the application from accept to close.
+// What an HTTP connection is not is boxed: it may be idle for hours, and would keep room for it.
 pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr, dst: SocketAddr) {
     let upstream = match &*worker.destination(dst).await {
         Destination::Service(key) => worker.service(key).await,
@@ -36,25 +37,25 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
                 identity: None,
             };
             let upstream = worker.direct(&endpoint, None).await;
-            return opaque(&worker, client, Bytes::new(), &upstream).await;
+            return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await;
         }
     };
     let opening = match upstream.view().protocol {
-        Protocol::Tcp => return opaque(&worker, client, Bytes::new(), &upstream).await,
+        Protocol::Tcp => return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await,
         Protocol::Http | Protocol::Http2 => sniff::recognise(&mut client, &mut Default::default())
             .await
             .map_err(sniff::client_gone),
-        Protocol::Detect => sniff::open(&mut client, dial(&worker, &upstream)).await,
+        Protocol::Detect => Box::pin(sniff::open(&mut client, dial(&worker, &upstream))).await,
     };
     let (bytes, version) = match opening {
         Ok(Opening::Http1(bytes)) => (bytes, Version::H1),
         Ok(Opening::Http2(bytes)) => (bytes, Version::H2),
         // The application's own TLS is carried as it is.
         Ok(Opening::Tls(bytes) | Opening::Opaque(bytes, None)) => {
-            return opaque(&worker, client, bytes, &upstream).await;
+            return Box::pin(opaque(&worker, client, bytes, &upstream)).await;
         }
         Ok(Opening::Opaque(bytes, Some(server))) => {
-            return joined(&worker, client, bytes, server, &upstream).await;
+            return Box::pin(joined(&worker, client, bytes, server, &upstream)).await;
         }
         Ok(Opening::Closed) | Err(OpenError::Client) => return,
         Err(OpenError::Upstream(refused)) => return refuse(&worker, client, &upstream, &refused),

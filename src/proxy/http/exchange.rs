@@ -260,7 +260,7 @@ impl<'a> Routed<'a> {
             priority: priority(policy, parts),
         };
         let stale_key = fallback::wants_stale(policy, parts).then(|| stale::Key::of(parts));
-        let sent = forward.run(exchange, parts.clone(), &mut payload).await;
+        let sent = forward.run(exchange, parts, &mut payload).await;
         let sent = match sent {
             Ok(response) if response.status().is_server_error() && !policy.fallback.is_empty() => {
                 exchange.responded(response.status(), response.headers());
@@ -282,7 +282,8 @@ impl<'a> Routed<'a> {
                     stale_key: stale_key.as_ref(),
                 };
                 return match (
-                    fallback::answer(exchange, instead, &refusal).await,
+                    // Boxed: rare, and every request would have room for it.
+                    Box::pin(fallback::answer(exchange, instead, &refusal)).await,
                     response,
                 ) {
                     (Some(answer), _) => Ok(answer),

@@ -141,7 +141,7 @@ async fn other_service(
     // The places in the first upstream's bulkheads are no longer needed.
     exchange.passes.clear();
     let response = forward
-        .run(exchange, request.parts.clone(), request.payload)
+        .run(exchange, request.parts, request.payload)
         .await
         .ok()?;
     (!response.status().is_server_error()).then_some(Answer::Upstream {

@@ -113,7 +113,7 @@ impl Forward<'_> {
     pub async fn run(
         &self,
         exchange: &mut Exchange,
-        parts: request::Parts,
+        parts: &request::Parts,
         payload: &mut Payload,
     ) -> Result<Response<Incoming>, Refusal> {
         self.pass_bulkheads(exchange).await?;
@@ -276,7 +276,7 @@ impl Forward<'_> {
                 .get(endpoint, version, timeout, fresh)
                 .await;
             let connection = connection.map_err(|error| self.unreachable(error))?;
-            let request = Request::from_parts(parts.clone(), payload.next());
+            let request = Request::from_parts(parts, payload.next());
             let (reused, shared) = match &connection {
                 Connection::H1(pooled) => (pooled.reused, None),
                 Connection::H2 { generation, .. } => (false, Some(*generation)),
@@ -295,7 +295,9 @@ impl Forward<'_> {
                 Err((error, Some(unsent))) if !fresh => {
                     // An idle connection that was just closed from afar: nothing was sent.
                     tracing::debug!(%error, "a pooled connection had gone");
-                    payload.restore(unsent.into_body());
+                    let (head, body) = unsent.into_parts();
+                    parts = head;
+                    payload.restore(body);
                     fresh = true;
                 }
                 Err((error, _)) => return Err(self.broken(endpoint, &error, reused)),

@@ -32,8 +32,9 @@ pub async fn serve(stream: Stream, version: Version, context: Rc<Context>, drain
     let mesh = context.caller.is_some();
     let drain_min = context.worker.shared.config.drain_min;
     let service = service_fn(move |request| {
-        let context = context.clone();
-        async move { Ok::<_, Infallible>(exchange::handle(context, request).await) }
+        // Boxed, since hyper keeps room for this future in every connection, idle ones too.
+        let reply = Box::pin(exchange::handle(context.clone(), request));
+        async move { Ok::<_, Infallible>(reply.await) }
     });
     let io = TokioIo::new(stream);
     let ended = match version {
@@ -54,7 +55,8 @@ pub async fn serve(stream: Stream, version: Version, context: Rc<Context>, drain
             }
         }
         Version::H2 => {
-            let mut connection = pin!(http2(mesh).serve_connection(io, service));
+            // Boxed, so that connections of HTTP/1.1, of which there are many more, stay small.
+            let mut connection = Box::pin(http2(mesh).serve_connection(io, service));
             tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = drain.draining() => {
