@@ -1,7 +1,9 @@
 //! The bodies that pass through, and what is settled when they end.
 
 use std::{
+    cell::Cell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -18,7 +20,14 @@ pub enum RequestBody {
     Empty,
     /// Kept whole so that it can be sent again.
     Kept(Option<Bytes>),
-    Streamed(Incoming),
+    Streamed(ClientBody),
+}
+
+/// A body on its way from the client. Remembers when the client breaks it off: what fails then
+/// is not the upstream's fault.
+pub struct ClientBody {
+    pub body: Incoming,
+    pub broke_off: Rc<Cell<bool>>,
 }
 
 impl Body for RequestBody {
@@ -34,7 +43,11 @@ impl Body for RequestBody {
             RequestBody::Kept(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
-            RequestBody::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            RequestBody::Streamed(client) => {
+                let frame = ready!(Pin::new(&mut client.body).poll_frame(cx));
+                client.broke_off.set(matches!(frame, Some(Err(_))));
+                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+            }
         }
     }
 
@@ -42,7 +55,7 @@ impl Body for RequestBody {
         match self {
             RequestBody::Empty => true,
             RequestBody::Kept(bytes) => bytes.is_none(),
-            RequestBody::Streamed(body) => body.is_end_stream(),
+            RequestBody::Streamed(client) => client.body.is_end_stream(),
         }
     }
 
@@ -52,7 +65,7 @@ impl Body for RequestBody {
             RequestBody::Kept(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            RequestBody::Streamed(body) => body.size_hint(),
+            RequestBody::Streamed(client) => client.body.size_hint(),
         }
     }
 }

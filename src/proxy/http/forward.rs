@@ -1,7 +1,7 @@
 //! Sending a request to an upstream: bulkheads, breakers, an endpoint, and another try where the
 //! policy and the budget allow one.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version as HttpVersion, request, uri::Scheme};
@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::{
-    body::RequestBody,
+    body::{ClientBody, RequestBody},
     context::Context,
     kind::{self, Kind},
     pool::{Connection, PooledH1, Version},
@@ -35,7 +35,10 @@ use crate::{
 pub enum Payload {
     Empty,
     Kept(Bytes),
-    Once(Option<Incoming>),
+    Once {
+        body: Option<Incoming>,
+        broke_off: Rc<Cell<bool>>,
+    },
 }
 
 impl Payload {
@@ -52,37 +55,50 @@ impl Payload {
             .upper()
             .is_some_and(|size| size <= max.into());
         if !may_repeat || !small {
-            return Ok(Payload::Once(Some(body)));
+            return Ok(Payload::Once {
+                body: Some(body),
+                broke_off: Rc::default(),
+            });
         }
         match Limited::new(body, max as usize).collect().await {
             Ok(whole) => Ok(Payload::Kept(whole.to_bytes())),
-            Err(_) => Err(Refusal::new(
-                Reason::BadRequest,
-                "the request's body broke off",
-            )),
+            Err(_) => Err(broke_off()),
         }
     }
 
     pub fn repeatable(&self) -> bool {
-        !matches!(self, Payload::Once(_))
+        !matches!(self, Payload::Once { .. })
+    }
+
+    /// Whether the client broke it off on its way.
+    fn broke_off(&self) -> bool {
+        matches!(self, Payload::Once { broke_off, .. } if broke_off.get())
     }
 
     fn next(&mut self) -> RequestBody {
         match self {
             Payload::Empty => RequestBody::Empty,
             Payload::Kept(bytes) => RequestBody::Kept(Some(bytes.clone())),
-            Payload::Once(body) => body
-                .take()
-                .map_or(RequestBody::Empty, RequestBody::Streamed),
+            Payload::Once { body, broke_off } => match body.take() {
+                Some(body) => RequestBody::Streamed(ClientBody {
+                    body,
+                    broke_off: broke_off.clone(),
+                }),
+                None => RequestBody::Empty,
+            },
         }
     }
 
     /// What a connection gave back unsent.
     fn restore(&mut self, body: RequestBody) {
-        if let (Payload::Once(slot), RequestBody::Streamed(body)) = (self, body) {
-            *slot = Some(body);
+        if let (Payload::Once { body: slot, .. }, RequestBody::Streamed(client)) = (self, body) {
+            *slot = Some(client.body);
         }
     }
+}
+
+fn broke_off() -> Refusal {
+    Refusal::new(Reason::BadRequest, "the request's body broke off")
 }
 
 /// A request on its way to one upstream.
@@ -139,6 +155,11 @@ impl Forward<'_> {
                     return result.map_err(|f| f.refusal);
                 }
                 Ok(response) => TryFailure::Status(response.status().as_u16()),
+                // Otherwise a client could trip the breaker for everyone.
+                Err(_) if payload.broke_off() => {
+                    exchange.judge(CallResult::Cancelled, None);
+                    return Err(broke_off());
+                }
                 Err(failed) => failed.failure,
             };
             tries += 1;
