@@ -71,15 +71,16 @@ pub async fn serve(stream: Stream, version: Version, context: Rc<Context>, drain
     }
 }
 
+/// Two of hyper's options stay off. `half_close`: a client that closed has given up, and its
+/// request must end with it. `pipeline_flush`: it lifts the limit of the write buffer, and a
+/// client that does not read would have the whole answer kept for it.
 fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .half_close(true)
         .preserve_header_case(true)
         .max_header_size(MAX_HEADER_LIST as usize)
-        .pipeline_flush(true)
         // The application's own date goes through; a second one would not be its word.
         .auto_date_header(false);
     builder
