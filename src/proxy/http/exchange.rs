@@ -364,14 +364,14 @@ fn finish(mut exchange: Exchange, answer: Answer, original: Original) -> Reply {
     let (mut response, deadline) = match answer {
         Answer::Local(mut response) => {
             exchange.answered_locally(response.status());
-            restore_version(&mut response, &original);
+            restore_version(&mut response, original.version);
             return response;
         }
         Answer::Upstream { response, deadline } => (response, deadline),
     };
     exchange.responded(response.status(), response.headers());
     head::strip_hop_by_hop(response.headers_mut(), head::Upgrade::Strip);
-    restore_version(&mut response, &original);
+    restore_version(&mut response, original.version);
     let head = original.method == http::Method::HEAD;
     response.map(|body| {
         if head {
@@ -384,9 +384,10 @@ fn finish(mut exchange: Exchange, answer: Answer, original: Original) -> Reply {
     })
 }
 
-/// hyper writes the version that the response says; the client's own is the right one.
-fn restore_version<B>(response: &mut Response<B>, original: &Original) {
-    *response.version_mut() = original.version;
+/// The client's version instead of the upstream's. Never HTTP/1.0: hyper lowers HTTP/1.1 by itself
+/// where the client is old, and keeps an old client's connection only then.
+fn restore_version<B>(response: &mut Response<B>, original: Version) {
+    *response.version_mut() = original.max(Version::HTTP_11);
 }
 
 fn refuse(mut exchange: Exchange, refusal: Refusal, parts: &request::Parts) -> Reply {
@@ -397,6 +398,6 @@ fn refuse(mut exchange: Exchange, refusal: Refusal, parts: &request::Parts) -> R
         "refused"
     );
     let mut response = refusal.into_response(exchange.grpc);
-    *response.version_mut() = parts.version;
+    restore_version(&mut response, parts.version);
     response
 }
