@@ -2,6 +2,10 @@
 
 mod demo;
 mod discovery;
+mod harness;
+mod hostile;
 mod inside;
 mod interception;
+mod lifecycle;
 mod netns;
+mod protocols;

@@ -1,0 +1,206 @@
+//! HTTP/1 heads and bodies that two readers could understand differently: refused, or brought to
+//! one reading, on the way in from an application and on the way in from the network.
+
+use crate::harness::{Mesh, Wire, mesh::Plan, recorder::Recorder};
+
+const GOOD: &str = "GET /good HTTP/1.1\r\nHost: app.test\r\n\r\n";
+
+/// Each asks for /smuggled, and none may get there.
+const REFUSED: &[(&str, &[u8])] = &[
+    ("two hosts", b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n"),
+    ("no host", b"GET /smuggled HTTP/1.1\r\nAccept: */*\r\n\r\n"),
+    ("an empty host", b"GET /smuggled HTTP/1.1\r\nHost:\r\n\r\n"),
+    ("a user in the host", b"GET /smuggled HTTP/1.1\r\nHost: me@a.test\r\n\r\n"),
+    ("another host in the target", b"GET http://b.test/smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
+    ("no leading slash", b"GET smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
+    ("a folded line", b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\nX-A: one\r\n two\r\n\r\n"),
+    ("a space before the colon", b"GET /smuggled HTTP/1.1\r\nHost : a.test\r\n\r\n"),
+    ("a bare CR", b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\nX-A: a\rX-B: b\r\n\r\n"),
+    ("a NUL", b"GET /smuggled HTTP/1.1\r\nHost: a.test\r\nX-A: a\0b\r\n\r\n"),
+    ("two lengths", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+    ("an empty length", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nContent-Length:\r\n\r\n"),
+    ("a signed length", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nContent-Length: +2\r\n\r\nab"),
+    ("a list of lengths", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2, 3\r\n\r\nab"),
+    ("a length beyond numbers", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nContent-Length: 99999999999999999999\r\n\r\n"),
+    ("chunked twice", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("not chunked last", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
+    ("a coding before chunked", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    ("almost chunked", b"POST /smuggled HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    ("HTTP/1.0 with chunks", b"POST /smuggled HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ("HTTP/1.9", b"GET /smuggled HTTP/1.9\r\nHost: a.test\r\n\r\n"),
+];
+
+/// Both ways into a proxy.
+fn entrances(mesh: &Mesh) -> [(&'static str, Wire); 2] {
+    [
+        ("outbound", mesh.connect()),
+        ("inbound", Wire::connect(mesh.inbound)),
+    ]
+}
+
+fn mesh_before(app: &Recorder) -> Mesh {
+    Plan::new(app.addr).protocol("http").start()
+}
+
+fn is_refused(case: &str, mut wire: Wire, request: &[u8], with: &[u16]) -> Result<(), String> {
+    // A peer that has refused already may have closed.
+    let _ = wire.try_send(request);
+    let answer = wire
+        .try_response("GET")
+        .map_err(|error| format!("{case}: {error}"))?;
+    if !with.contains(&answer.status) {
+        return Err(format!("{case}: {}", answer.head));
+    }
+    match wire.try_take_all() {
+        Ok(rest) if rest.is_empty() => Ok(()),
+        Ok(rest) => Err(format!(
+            "{case}: more came: {:?}",
+            String::from_utf8_lossy(&rest)
+        )),
+        Err(error) => Err(format!("{case}: not closed: {error}")),
+    }
+}
+
+#[test]
+fn ambiguous_heads_are_refused() {
+    let app = Recorder::start();
+    let mesh = mesh_before(&app);
+    let mut wrong = Vec::new();
+    for (case, request) in REFUSED {
+        for (entrance, wire) in entrances(&mesh) {
+            wrong.extend(
+                is_refused(&format!("{case}, {entrance}"), wire, request, &[400, 505]).err(),
+            );
+        }
+    }
+    for (_, mut wire) in entrances(&mesh) {
+        wire.send(GOOD);
+        assert_eq!(wire.response("GET").status, 200);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(!app.heard().contains("smuggled"), "{}", app.heard());
+    assert_eq!(
+        app.heard().matches("GET /good HTTP/1.1\r\n").count(),
+        2,
+        "{}",
+        app.heard()
+    );
+}
+
+/// What RFC 9112 lets a proxy repair, the application gets repaired: it cannot see a second
+/// request in what the proxy took for one.
+#[test]
+fn what_is_let_through_has_one_reading_left() {
+    let app = Recorder::start();
+    let mesh = mesh_before(&app);
+    let both_lengths = "POST /first HTTP/1.1\r\nHost: a.test\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
+                        0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    for (_, mut wire) in entrances(&mesh) {
+        wire.send(both_lengths);
+        let answer = wire.response("POST");
+        assert!([200, 400].contains(&answer.status), "{answer:?}");
+        assert_eq!(
+            String::from_utf8_lossy(&wire.take_all()),
+            "",
+            "closed after the first"
+        );
+    }
+    for (_, mut wire) in entrances(&mesh) {
+        wire.send("GET /lf HTTP/1.1\nHost: a.test\nX-A: b\n\n");
+        let answer = wire.response("GET");
+        assert!([200, 400].contains(&answer.status));
+    }
+    for (_, mut wire) in entrances(&mesh) {
+        wire.send(GOOD);
+        assert_eq!(wire.response("GET").status, 200);
+    }
+    let heard = app.heard();
+    assert!(!heard.contains("smuggled"), "{heard}");
+    assert!(
+        !heard.replace("\r\n", "").contains('\n'),
+        "a bare LF went through: {heard:?}"
+    );
+    let heads = heard.split("\r\n\r\n").map(str::to_lowercase);
+    for head in heads.filter(|head| head.contains("transfer-encoding")) {
+        assert!(!head.contains("content-length"), "{head}");
+    }
+}
+
+#[test]
+fn a_broken_chunk_ends_the_connection() {
+    let app = Recorder::start();
+    let mesh = mesh_before(&app);
+    let sizes = ["zz", "-1", "+2", "", "0x2", "11111111111111111", "2 2"];
+    for size in sizes {
+        for (entrance, mut wire) in entrances(&mesh) {
+            wire.send("POST /body HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n");
+            let _ = wire.try_send(format!(
+                "{size}\r\nab\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"
+            ));
+            let rest = wire
+                .try_take_all()
+                .unwrap_or_else(|error| panic!("{size:?}, {entrance}: not closed: {error}"));
+            let answers = String::from_utf8_lossy(&rest).matches("HTTP/1.1 ").count();
+            assert!(
+                answers <= 1,
+                "{size:?}, {entrance}: {}",
+                String::from_utf8_lossy(&rest)
+            );
+        }
+    }
+    for (_, mut wire) in entrances(&mesh) {
+        wire.send(GOOD);
+        assert_eq!(wire.response("GET").status, 200);
+    }
+    assert!(!app.heard().contains("GET /smuggled"), "{}", app.heard());
+}
+
+#[test]
+fn more_headers_than_fit_are_refused() {
+    let app = Recorder::start();
+    let mesh = mesh_before(&app);
+    let many: String = (0..40_000).map(|n| format!("x{n}:\r\n")).collect();
+    let long = format!("x: {}\r\n", "a".repeat(1 << 20));
+    for headers in [many, long] {
+        let request = format!("GET /smuggled HTTP/1.1\r\nHost: a.test\r\n{headers}\r\n");
+        for (entrance, mut wire) in entrances(&mesh) {
+            let _ = wire.try_send(&request);
+            // Closing on unread bytes is a reset, which may overtake the answer.
+            let rest = wire
+                .try_take_all()
+                .unwrap_or_else(|error| panic!("{entrance}: not closed: {error}"));
+            let rest = String::from_utf8_lossy(&rest);
+            assert!(
+                rest.is_empty() || rest.starts_with("HTTP/1.1 431 "),
+                "{entrance}: {rest}"
+            );
+        }
+    }
+    for (_, mut wire) in entrances(&mesh) {
+        wire.send(GOOD);
+        assert_eq!(wire.response("GET").status, 200);
+    }
+    assert!(!app.heard().contains("smuggled"));
+}
+
+#[test]
+fn an_upgrade_sends_no_byte_ahead_of_its_answer() {
+    let app = Recorder::start();
+    let mesh = mesh_before(&app);
+    let mut wire = mesh.connect();
+    wire.send(
+        "GET /up HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    );
+    wire.send("GET /smuggled HTTP/1.1\r\nHost: b.test\r\nHost: c.test\r\n\r\n");
+    let answer = wire.response("GET");
+    assert_eq!(
+        answer.status, 200,
+        "the application did not switch: {answer:?}"
+    );
+    let rest = String::from_utf8_lossy(&wire.take_all()).into_owned();
+    assert!(
+        rest.is_empty() || rest.starts_with("HTTP/1.1 400 "),
+        "{rest}"
+    );
+    assert!(!app.heard().contains("smuggled"), "{}", app.heard());
+}
