@@ -20,9 +20,13 @@ use super::otlp::{ExportTraces, SpanRecord};
 use crate::netns::{NODE_V4, World};
 
 /// Spans that are kept.
-const KEPT: usize = 20_000;
+const KEPT: usize = 5_000;
 /// The largest batch of spans, in bytes.
 const MAX_BATCH: usize = 8 << 20;
+/// Nanoseconds after a trace's end within which every proxy has sent its spans.
+const LINGER: u64 = 1_000_000_000;
+/// Traces that are looked at for one whose spans have all come.
+const RECENT: usize = 100;
 const PORT: u16 = 4318;
 
 #[derive(Clone)]
@@ -31,6 +35,8 @@ pub struct Collector(Arc<Inner>);
 struct Inner {
     spans: Mutex<VecDeque<SpanRecord>>,
     forward: Option<Uri>,
+    /// Why spans could not be passed on, the last time that they could not.
+    failure: Mutex<Option<anyhow::Error>>,
 }
 
 impl Collector {
@@ -44,6 +50,7 @@ impl Collector {
         let collector = Self(Arc::new(Inner {
             spans: Mutex::default(),
             forward,
+            failure: Mutex::default(),
         }));
         tokio::spawn(collector.clone().serve(listener));
         Ok(collector)
@@ -62,6 +69,25 @@ impl Collector {
             .filter(|span| span.trace == id)
             .cloned()
             .collect()
+    }
+
+    /// The spans of the last trace that all these services have a part in, by their begin.
+    pub fn last_trace(&self, services: &[&str]) -> Vec<SpanRecord> {
+        let roots: Vec<String> = {
+            let spans = self.spans();
+            let newest = spans.iter().map(|span| span.end).max().unwrap_or(0);
+            let settled = |span: &&SpanRecord| span.parent.is_empty() && span.end + LINGER < newest;
+            let roots = spans.iter().rev().filter(settled);
+            roots.take(RECENT).map(|span| span.trace.clone()).collect()
+        };
+        let traces = roots.iter().map(|id| self.trace(id));
+        let whole = |trace: &Vec<SpanRecord>| {
+            let has = |name: &&str| trace.iter().any(|span| span.service == *name);
+            services.iter().all(has)
+        };
+        let mut trace = traces.into_iter().find(whole).unwrap_or_default();
+        trace.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+        trace
     }
 
     fn spans(&self) -> MutexGuard<'_, VecDeque<SpanRecord>> {
@@ -106,12 +132,26 @@ impl Collector {
             let surplus = spans.len().saturating_sub(KEPT);
             spans.drain(..surplus);
         }
-        if let Some(url) = &self.0.forward {
-            forward(url, body)
-                .await
-                .with_context(|| format!("cannot pass spans on to {url}"))?;
-        }
+        // Not the proxies' affair: they would send what is here already once more.
+        tokio::spawn(self.clone().pass_on(body));
         Ok(())
+    }
+
+    async fn pass_on(self, body: Bytes) {
+        if let Some(url) = &self.0.forward
+            && let Err(error) = forward(url, body).await
+        {
+            *self.failure() = Some(error.context(format!("cannot pass spans on to {url}")));
+        }
+    }
+
+    /// Why the other collector lacks spans.
+    pub fn take_failure(&self) -> Option<anyhow::Error> {
+        self.failure().take()
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<anyhow::Error>> {
+        self.0.failure.lock().expect("nothing panics with the lock")
     }
 }
 

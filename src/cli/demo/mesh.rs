@@ -76,7 +76,19 @@ impl Mesh {
             mesh.tokens.push((service, TokenDigest::of(&token)));
         }
         mesh.write_registry(Bulkhead::Off)?;
+        fs::write(mesh.shells(), mesh.shell_lines())?;
         Ok(mesh)
+    }
+
+    /// A file with a command line for each pod that opens a shell in it.
+    pub fn shells(&self) -> PathBuf {
+        self.directory.join("shells")
+    }
+
+    fn shell_lines(&self) -> String {
+        let line =
+            |replica: &Replica| format!("{}: {}\n", replica.plan.name, replica.pod.nsenter());
+        self.replicas.iter().map(line).collect()
     }
 
     pub fn world(&self) -> &World {

@@ -14,7 +14,8 @@ pub fn sum(page: &str, metric: &str, labels: &[(&str, &str)]) -> f64 {
             labels.iter().all(has).then_some(value)
         })
         .filter_map(|value| value.split(' ').next()?.parse::<f64>().ok())
-        .sum()
+        // Not `sum`, whose sum of nothing is -0.
+        .fold(0.0, |sum, value| sum + value)
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 
 mod acts;
 mod collector;
+mod flood;
 mod http;
+mod live;
 mod mesh;
 mod metrics;
 mod otlp;
@@ -11,7 +13,7 @@ mod plan;
 mod registry;
 mod report;
 
-use std::{env, fs, process::Command};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use ::http::Uri;
 use anyhow::{Context as _, bail};
@@ -37,6 +39,9 @@ pub struct DemoArgs {
     /// Also send the spans to this collector, over HTTP: http://127.0.0.1:4318.
     #[arg(long, value_name = "URL", value_parser = collector_url)]
     otlp: Option<Uri>,
+    /// Throw the live view's switches by this script: lines like `5s stock-fails on`.
+    #[arg(long, value_name = "FILE", conflicts_with = "once")]
+    script: Option<PathBuf>,
     /// Run this command line in every pod in place of the sample app. It is told SERVICE, POD,
     /// PORT (to listen on) and CALLS (a URL, or nothing).
     #[arg(long, value_name = "COMMAND", conflicts_with = "once")]
@@ -75,6 +80,10 @@ impl DemoArgs {
     }
 
     async fn play(&self) -> anyhow::Result<()> {
+        let script = match self.once {
+            true => None,
+            false => Some(live::prepare(self.script.as_deref())?),
+        };
         let directory = env::temp_dir().join(format!("outrigger-demo-{}", std::process::id()));
         fs::create_dir(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
@@ -82,7 +91,11 @@ impl DemoArgs {
         let collector = Collector::start(mesh.world(), self.otlp.clone())?;
         mesh.start(&Collector::url(), self.app.as_deref()).await?;
         let mut stage = Stage { mesh, collector };
-        let played = self.once(&mut stage).await;
+        let played = match script {
+            Some(script) => live::watch(&mut stage, script).await,
+            None => self.once(&mut stage).await,
+        };
+        let played = played.and(stage.collector.take_failure().map_or(Ok(()), Err));
         drop(stage);
         match &played {
             Ok(()) => fs::remove_dir_all(&directory)?,

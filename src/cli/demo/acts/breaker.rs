@@ -63,7 +63,7 @@ pub async fn open_breakers(mesh: &Mesh) -> anyhow::Result<f64> {
     for replica in mesh.of(Service::Orders) {
         let page = mesh.admin(replica, "/metrics").await?.body;
         let page = String::from_utf8_lossy(&page);
-        for state in ["open", "half-open", "half_open"] {
+        for state in ["open", "half-open"] {
             let key = Service::Stock.key();
             let labels = [
                 ("service", key.as_str()),

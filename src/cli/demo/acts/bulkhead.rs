@@ -1,23 +1,17 @@
 //! A noisy neighbour floods a slow service; a bulkhead per caller keeps the quiet caller's
 //! latency.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{Seen, Stage};
 use crate::cli::demo::{
+    flood::{FLOOD, Flood},
     http,
     mesh::{Mesh, pause},
     metrics,
-    plan::{SERVICE_PORT, Service},
+    plan::Service,
     registry::Bulkhead,
 };
 
@@ -29,7 +23,6 @@ pub const ACT: (&str, &str) = (
 
 /// What one request takes a replica of `stock`, which works on eight at a time.
 const SLOW: &str = "delay=100ms";
-const FLOOD: usize = 120;
 const QUIET_REQUESTS: usize = 60;
 const QUIET_AT_A_TIME: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,7 +33,7 @@ pub async fn play(stage: &mut Stage) -> anyhow::Result<Seen> {
     let calm = quiet_p99(mesh).await?;
     let flood = Flood::start(mesh)?;
     let measured = under_flood(mesh, &flood).await;
-    let refused = flood.stop();
+    let refused = flood.stop().await?;
     mesh.fault(Service::Stock, "").await?;
     let (without, with) = measured?;
     Ok(Seen {
@@ -117,68 +110,6 @@ fn percentile(mut values: Vec<Duration>, percent: usize) -> Duration {
         .get(rank.saturating_sub(1))
         .copied()
         .unwrap_or_default()
-}
-
-/// Clients in the pod of `batch` that ask for `stock` without end.
-struct Flood {
-    counts: Arc<Counts>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct Counts {
-    stop: AtomicBool,
-    answered: AtomicU64,
-    refused: AtomicU64,
-}
-
-impl Flood {
-    fn start(mesh: &Mesh) -> anyhow::Result<Self> {
-        let batch = mesh.of(Service::Batch).next().expect("batch has a replica");
-        let stock = SocketAddr::from((Service::Stock.v4(), SERVICE_PORT));
-        let counts = Arc::new(Counts::default());
-        let shared = counts.clone();
-        let thread = batch.pod.start(move || async move {
-            let mut clients = JoinSet::new();
-            for _ in 0..FLOOD {
-                clients.spawn(flood(stock, shared.clone()));
-            }
-            clients.join_all().await;
-        })?;
-        Ok(Self { counts, thread })
-    }
-
-    fn answered(&self) -> u64 {
-        self.counts.answered.load(Ordering::Relaxed)
-    }
-
-    /// How many requests the mesh refused.
-    fn stop(self) -> u64 {
-        self.counts.stop.store(true, Ordering::Relaxed);
-        if let Err(panic) = self.thread.join() {
-            std::panic::resume_unwind(panic);
-        }
-        self.counts.refused.load(Ordering::Relaxed)
-    }
-}
-
-async fn flood(stock: SocketAddr, counts: Arc<Counts>) {
-    while !counts.stop.load(Ordering::Relaxed) {
-        let reply = async {
-            let stream = TcpStream::connect(stock).await?.into_std()?;
-            http::get(stream, "/").await
-        };
-        let refused = match reply.await {
-            Ok(reply) => reply.header("outrigger-reason").is_some(),
-            Err(_) => true,
-        };
-        counts.answered.fetch_add(1, Ordering::Relaxed);
-        if refused {
-            counts.refused.fetch_add(1, Ordering::Relaxed);
-            // Even a noisy client waits before it tries again.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
 }
 
 #[cfg(test)]
