@@ -4,7 +4,7 @@ use std::{io, thread};
 
 use crate::harness::{
     MIB, Mesh, Wire, apps,
-    h2::{self, Frame, Http2},
+    h2::{self, Http2},
     mesh::Plan,
     recorder::Recorder,
     wait,
@@ -121,18 +121,7 @@ fn more_headers_than_fit_are_refused() {
     }
     frames.extend(h2::frame(h2::CONTINUATION, h2::END_HEADERS, 1, &part));
     let _ = connection.wire.try_send(frames);
-    let refused = |frame: &Frame| matches!(frame.kind, h2::RST_STREAM | h2::GOAWAY | h2::HEADERS);
-    let answer = loop {
-        match connection.next() {
-            Ok(frame) if refused(&frame) => break Some(frame),
-            Ok(_) => {}
-            Err(_) => break None,
-        }
-    };
-    // 431 has no entry in HPACK's static table: it comes as the text itself, perhaps compressed.
-    let ok = answer
-        .is_none_or(|frame| frame.kind != h2::HEADERS || frame.payload.first() != Some(&0x88));
-    assert!(ok, "the proxy answered 200");
+    assert!(is_refused(&mut connection), "the proxy took it");
     assert_eq!(mesh.get("/good").status, 200);
     assert_eq!(
         app.heard().matches("GET /").count(),
@@ -205,4 +194,87 @@ fn many_clients_may_cancel_at_once() {
         held.into_iter().chain(others).collect::<Vec<_>>()
     });
     assert_eq!(answered, vec![200; 2 * STAYING]);
+}
+
+/// One large entry of the table, and thousands of references to it that take a byte each.
+#[test]
+fn headers_that_unfold_to_more_than_fit_are_refused() {
+    let app = Recorder::start();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    let rest = mesh.peak_memory();
+    // `x`, entered into the table, with a value of 127 + 3873 bytes.
+    let mut entry = vec![0x40, 1, b'x', 0x7f, 0xa1, 0x1e];
+    entry.extend([b'a'; 4000]);
+    let bomb = [h2::GET, &entry, &[0xbe; 10_000]].concat();
+    for _ in 0..20 {
+        let mut connection = Http2::connect(mesh.addr);
+        for stream in [1, 3, 5, 7, 9] {
+            let flags = h2::END_HEADERS | h2::END_STREAM;
+            if connection.send(h2::HEADERS, flags, stream, &bomb).is_err() {
+                break;
+            }
+        }
+        assert!(is_refused(&mut connection), "the proxy took it");
+    }
+    assert_bounded(&mesh, rest);
+    assert!(
+        app.heard().is_empty(),
+        "{} bytes went through",
+        app.heard().len()
+    );
+    assert_eq!(mesh.get("/good").status, 200);
+}
+
+/// What would become another request if it were written as HTTP/1.
+#[test]
+fn heads_that_mean_something_else_in_http1_are_refused() {
+    let app = Recorder::start();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    let path = |path: &str| [&b"\x82\x86\x04"[..], &text(path), b"\x01\x08app.test"].concat();
+    let header = |name: &str, value: &str| [h2::GET, &h2::literal(name, value)].concat();
+    let cases = [
+        path("/a HTTP/1.1\r\nHost: b"),
+        path("a"),
+        path(""),
+        header("X-Upper", "a"),
+        header("x-a", "b\r\nx-c: d"),
+        header("x-a", "b\0c"),
+        header("x a", "b"),
+        header("x:a", "b"),
+        header("connection", "close"),
+        header("transfer-encoding", "chunked"),
+        header("te", "gzip"),
+        header("host", "other.test"),
+        header(":path", "/b"),
+        header("content-length", "+1"),
+    ];
+    for head in cases {
+        let mut connection = Http2::connect(mesh.addr);
+        let flags = h2::END_HEADERS | h2::END_STREAM;
+        connection
+            .send(h2::HEADERS, flags, 1, &head)
+            .expect("a new connection");
+        let shown = String::from_utf8_lossy(&head).into_owned();
+        assert!(is_refused(&mut connection), "the proxy took {shown:?}");
+        assert!(app.heard().is_empty(), "{shown:?} went through");
+    }
+    assert_eq!(mesh.get("/good").status, 200);
+}
+
+/// A text as HPACK writes it.
+fn text(text: &str) -> Vec<u8> {
+    h2::literal("", text)[2..].to_vec()
+}
+
+/// Whether the first thing that happens to a stream is a reset, an end or anything but a 200,
+/// which is an entry of HPACK's static table.
+fn is_refused(connection: &mut Http2) -> bool {
+    loop {
+        match connection.next() {
+            Err(_) => return true,
+            Ok(frame) if matches!(frame.kind, h2::RST_STREAM | h2::GOAWAY) => return true,
+            Ok(frame) if frame.kind == h2::HEADERS => return frame.payload.first() != Some(&0x88),
+            Ok(_) => {}
+        }
+    }
 }

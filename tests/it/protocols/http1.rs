@@ -220,6 +220,22 @@ fn header_values_and_their_order_survive() {
 }
 
 #[test]
+fn an_http_1_0_clients_headers_keep_their_case() {
+    let app = apps::python_app("head_echo.py");
+    let mesh = Mesh::in_front_of(app.addr);
+    let mut wire = mesh.connect();
+    wire.send("GET /p HTTP/1.0\r\nhOST: app.test\r\nX-mIxEd: one\r\n\r\n");
+    let answer = wire.response("GET");
+    assert!(answer.text().contains("\nX-mIxEd: one\n"), "{answer:?}");
+    assert!(
+        answer
+            .head
+            .contains("\r\nX-oDd-CaSe: kept\r\nx-lower: kept\r\n"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn hop_by_hop_headers_end_at_the_hop() {
     let app = apps::go();
     let mesh = Mesh::in_front_of(app.addr);

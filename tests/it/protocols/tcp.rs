@@ -1,13 +1,13 @@
 //! Bytes of protocols that the proxy does not know, whoever speaks first.
 
 use std::{
-    io::{Read, Write},
-    net::{Shutdown, TcpListener},
+    io::{self, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
     thread,
 };
 
 use crate::harness::{
-    Mesh, apps,
+    MIB, Mesh, Wire, apps,
     mesh::Plan,
     run,
     tools::{command, python},
@@ -63,8 +63,10 @@ fn smtp_greets_first() {
     for protocol in ["detect", "tcp"] {
         let mesh = Plan::new(app.addr).protocol(protocol).start();
         // Not a byte was sent: a proxy that waits for the client's first one waits for ever.
-        let greeting = mesh.connect().take_until("\r\n");
-        assert!(greeting.starts_with("220 "), "{greeting}");
+        for mut client in [mesh.connect(), Wire::connect(mesh.inbound)] {
+            let greeting = client.take_until("\r\n");
+            assert!(greeting.starts_with("220 "), "{greeting}");
+        }
         run(python("smtp_client.py").arg(mesh.addr.port().to_string())).success();
     }
     assert_eq!(
@@ -177,4 +179,40 @@ fn a_half_closed_connection_still_carries_the_other_half() {
         "you said something"
     );
     server.join().expect("the server is content");
+}
+
+/// Sends back what it hears.
+fn echo(listener: TcpListener) {
+    for stream in listener.incoming().flatten() {
+        thread::spawn(move || {
+            let mut back = stream.try_clone()?;
+            io::copy(&mut &stream, &mut back)?;
+            stream.shutdown(Shutdown::Write)
+        });
+    }
+}
+
+#[test]
+fn a_long_stream_passes_both_ways_through_bounded_memory() {
+    const LENGTH: u64 = 512 * MIB;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let app = listener.local_addr().expect("bound");
+    // Ends with the process: it holds nothing that anyone waits for.
+    thread::spawn(move || echo(listener));
+    let mesh = Plan::new(app).protocol("tcp").start();
+    let rest = mesh.peak_memory();
+    let stream = TcpStream::connect(mesh.addr).expect("the proxy listens");
+    let heard = thread::scope(|scope| {
+        scope.spawn(|| {
+            let sent = io::copy(&mut io::repeat(7).take(LENGTH), &mut &stream);
+            assert_eq!(sent.expect("the proxy takes it"), LENGTH);
+            stream
+                .shutdown(Shutdown::Write)
+                .expect("an open half can be closed");
+        });
+        io::copy(&mut &stream, &mut io::sink()).expect("the stream ends in order")
+    });
+    assert_eq!(heard, LENGTH);
+    let grown = mesh.peak_memory() - rest;
+    assert!(grown < 16 * MIB, "a proxy grew by {} MiB", grown / MIB);
 }
