@@ -28,8 +28,8 @@ use super::{
 use crate::{
     discovery::model::{Endpoint, Endpoints, Protocol, Service, ServiceKey},
     resilience::{
-        Breaker, BreakerPolicy, CallResult, Outcome, Permit, RejectCause, ResiliencePolicy,
-        RetryBudget, State, Transition, TripCause, ejection,
+        Breaker, BreakerPolicy, BulkheadPolicy, CallResult, Outcome, Permit, RejectCause,
+        ResiliencePolicy, RetryBudget, State, Transition, TripCause, ejection,
     },
     telemetry::metrics::{
         BreakerScope, BreakerSeries, BulkheadLabels, BulkheadScope, BulkheadSeries, Metrics,
@@ -70,6 +70,9 @@ impl fmt::Display for UpstreamKey {
     }
 }
 
+/// A route's bulkhead, with the policy in force: the route's own where it has one.
+type RouteGate = (Arc<Gate>, BulkheadPolicy);
+
 /// What all workers share about an upstream.
 pub struct UpstreamState {
     pub label: Arc<str>,
@@ -77,7 +80,7 @@ pub struct UpstreamState {
     breaker: Mutex<Breaker>,
     budget: Mutex<RetryBudget>,
     policy: Mutex<BreakerPolicy>,
-    routes: Mutex<HashMap<Arc<str>, Arc<Gate>>>,
+    routes: Mutex<HashMap<Arc<str>, RouteGate>>,
     endpoints: Mutex<HashMap<SocketAddr, Arc<EndpointState>>>,
     breakers: Arc<BreakerSeries>,
     tracked: TrackedBreaker,
@@ -106,13 +109,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The policy of a service's own breaker. Failures in a row say something about one endpoint, not
+/// about the service: where one of two is broken, a few in a row are chance. The service trips by
+/// its rates, and when too few endpoints are left.
+fn of_service(policy: &BreakerPolicy) -> BreakerPolicy {
+    BreakerPolicy {
+        consecutive_failures: 0,
+        ..policy.clone()
+    }
+}
+
 impl UpstreamState {
     pub fn new(key: &UpstreamKey, policy: &ResiliencePolicy, metrics: &Metrics) -> Arc<Self> {
         let label: Arc<str> = key.to_string().into();
         let breakers = metrics.breaker_series(label.clone());
         Arc::new(Self {
             gate: Gate::new(&policy.bulkhead),
-            breaker: Mutex::new(Breaker::new(policy.breaker.clone(), fastrand::u64(..))),
+            breaker: Mutex::new(Breaker::new(of_service(&policy.breaker), fastrand::u64(..))),
             budget: Mutex::new(RetryBudget::new(&policy.retry)),
             policy: Mutex::new(policy.breaker.clone()),
             routes: Mutex::default(),
@@ -130,11 +143,8 @@ impl UpstreamState {
     /// Takes a changed policy; what is under way and what is open stays so.
     pub fn update(&self, policy: &ResiliencePolicy) {
         self.gate.update(&policy.bulkhead);
-        lock(&self.breaker).update(policy.breaker.clone());
+        lock(&self.breaker).update(of_service(&policy.breaker));
         lock(&self.budget).update(&policy.retry);
-        for gate in lock(&self.routes).values() {
-            gate.update_route(&policy.bulkhead);
-        }
         for endpoint in lock(&self.endpoints).values() {
             lock(&endpoint.breaker).update(policy.breaker.clone());
         }
@@ -143,11 +153,15 @@ impl UpstreamState {
 
     /// The bulkhead of one route.
     pub fn route_gate(&self, route: &Arc<str>, policy: &ResiliencePolicy) -> Arc<Gate> {
-        let new = || Gate::for_route(&policy.bulkhead);
-        lock(&self.routes)
-            .entry(route.clone())
-            .or_insert_with(new)
-            .clone()
+        let wanted = &policy.bulkhead;
+        let mut routes = lock(&self.routes);
+        let new = || (Gate::for_route(wanted), wanted.clone());
+        let (gate, in_force) = routes.entry(route.clone()).or_insert_with(new);
+        if in_force != wanted {
+            gate.update_route(wanted);
+            in_force.clone_from(wanted);
+        }
+        gate.clone()
     }
 
     pub fn endpoint(&self, addr: SocketAddr) -> Arc<EndpointState> {
@@ -190,6 +204,16 @@ impl UpstreamState {
 
     pub fn withdraw(&self, now: Instant) -> bool {
         lock(&self.budget).withdraw(now)
+    }
+
+    /// How long until the first ejected endpoint may be tried again.
+    pub fn next_probe(&self, now: Instant) -> Duration {
+        let endpoints = lock(&self.endpoints);
+        let due = endpoints
+            .values()
+            .filter_map(|endpoint| lock(&endpoint.breaker).deadline())
+            .min();
+        due.map_or(Duration::ZERO, |due| due.saturating_duration_since(now))
     }
 
     /// Gives back a permit that no request was sent on.
@@ -465,29 +489,37 @@ impl Upstream {
                 endpoints,
                 rng,
             } = &mut *members;
-            let id = balancer.pick(now, rng, |id| match endpoints.get(&id) {
-                Some(_) if Some(id) == avoid => 0.0,
-                Some((_, state)) if breakers => state.share(now, &self.state),
-                Some(_) => 1.0,
-                None => 0.0,
-            })?;
-            let (endpoint, state) = endpoints.get(&id)?;
-            let endpoint_permit = if breakers {
-                state.admit(now).ok()?
-            } else {
-                None
-            };
-            balancer.started(id);
-            let leave = Leave {
-                endpoint: state.clone(),
-                endpoint_permit,
-                service_permit,
-            };
-            Some(Picked {
-                id,
-                endpoint: endpoint.clone(),
-                leave,
-            })
+            let mut passed_over: Vec<_> = avoid.into_iter().collect();
+            loop {
+                let id = balancer.pick(now, rng, |id| match endpoints.get(&id) {
+                    Some(_) if passed_over.contains(&id) => 0.0,
+                    Some((_, state)) if breakers => state.share(now, &self.state),
+                    Some(_) => 1.0,
+                    None => 0.0,
+                })?;
+                let (endpoint, state) = endpoints.get(&id)?;
+                let endpoint_permit = if breakers {
+                    let Ok(permit) = state.admit(now) else {
+                        // One that recovers takes a part of its share; the others take the rest.
+                        passed_over.push(id);
+                        continue;
+                    };
+                    permit
+                } else {
+                    None
+                };
+                balancer.started(id);
+                let leave = Leave {
+                    endpoint: state.clone(),
+                    endpoint_permit,
+                    service_permit,
+                };
+                return Some(Picked {
+                    id,
+                    endpoint: endpoint.clone(),
+                    leave,
+                });
+            }
         };
         pick(avoid).or_else(|| avoid.and_then(|_| pick(None)))
     }
@@ -508,3 +540,7 @@ impl Upstream {
             .finished(id, now, outcome.latency, ended);
     }
 }
+
+#[cfg(test)]
+#[path = "upstream_tests.rs"]
+mod tests;

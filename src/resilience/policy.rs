@@ -29,7 +29,8 @@ pub struct ResiliencePolicy {
 pub struct BreakerPolicy {
     pub enabled: bool,
     pub window: Window,
-    /// Trips after this many failures in a row; 0 never.
+    /// Trips an endpoint after this many failures in a row; 0 never. The service as a whole trips
+    /// by its rates and by `min_healthy`.
     pub consecutive_failures: u32,
     /// Trips at this share of failures in the window, 0 to 1.
     pub failure_rate: f64,
