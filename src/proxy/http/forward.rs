@@ -165,6 +165,7 @@ impl Forward<'_> {
             tries += 1;
             let again = payload.repeatable()
                 && self.kind != Kind::Upgrade
+                && !(self.is_local() && is_retried_by_caller(failure))
                 && retry::may_repeat(&self.policy.retry, idempotent, failure, tries);
             if !again || !self.upstream.state.withdraw(Instant::now()) {
                 return result.map_err(|failed| self.give_up(exchange, failed));
@@ -214,8 +215,7 @@ impl Forward<'_> {
     }
 
     fn pick(&self, now: Instant, avoid: Option<EndpointId>) -> Result<Picked, Refusal> {
-        let local = matches!(self.upstream.key, UpstreamKey::Local(_));
-        let permit = if local {
+        let permit = if self.is_local() {
             None
         } else {
             self.upstream.state.admit(now).map_err(|open| Refusal {
@@ -230,10 +230,11 @@ impl Forward<'_> {
         self.upstream.pick(now, permit, avoid).ok_or_else(|| {
             self.upstream.state.unused(now, permit);
             if self.upstream.has_endpoints() {
-                Refusal::new(
-                    Reason::BreakerOpen,
-                    format!("every endpoint of {} is ejected", self.upstream.key),
-                )
+                let detail = format!("every endpoint of {} is ejected", self.upstream.key);
+                Refusal {
+                    retry_after: Some(self.upstream.state.next_probe(now)),
+                    ..Refusal::new(Reason::BreakerOpen, detail)
+                }
             } else {
                 Refusal::new(
                     Reason::NoEndpoints,
@@ -241,6 +242,10 @@ impl Forward<'_> {
                 )
             }
         })
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.upstream.key, UpstreamKey::Local(_))
     }
 
     fn give_up(&self, exchange: &mut Exchange, failed: Failed) -> Refusal {
@@ -373,6 +378,12 @@ impl Forward<'_> {
         let refusal = Refusal::new(reason, format!("{} broke off: {error}", endpoint.addr));
         Failed { failure, refusal }
     }
+}
+
+/// What the caller's proxy sees as a status and tries again by its own policy and budget. Were
+/// both proxies to retry, their tries would multiply at an application in trouble.
+fn is_retried_by_caller(failure: TryFailure) -> bool {
+    matches!(failure, TryFailure::Status(_) | TryFailure::Connect)
 }
 
 type Sent = Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)>;
