@@ -269,7 +269,7 @@ impl<'a> Routed<'a> {
             Ok(response) => Ok(response),
             Err(refusal) => Err((refusal, None)),
         };
-        let response = match sent {
+        let mut response = match sent {
             Ok(response) => response,
             Err((refusal, response)) => {
                 let instead = fallback::Request {
@@ -281,30 +281,31 @@ impl<'a> Routed<'a> {
                     deadline,
                     stale_key: stale_key.as_ref(),
                 };
-                return match (
+                match (
                     // Boxed: rare, and every request would have room for it.
                     Box::pin(fallback::answer(exchange, instead, &refusal)).await,
                     response,
                 ) {
-                    (Some(answer), _) => Ok(answer),
-                    (None, Some(response)) => Ok(Answer::Upstream { response, deadline }),
-                    (None, None) => Err(refusal),
-                };
+                    (Some(answer), _) => return Ok(answer),
+                    (None, Some(response)) => response,
+                    (None, None) => return Err(refusal),
+                }
             }
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return upgrade::switch(exchange, response, client).map(Answer::Local);
         }
+        head::strip_hop_by_hop(response.headers_mut(), head::Upgrade::Strip);
+        if let Some(route) = self.route {
+            route.apply_response(backend, response.headers_mut());
+        }
+        // As the client gets it: a stale answer passes no filter again.
         exchange.copy = stale_key.and_then(|key| {
             self.context
                 .worker
                 .stale
                 .copy(key, response.status(), response.headers())
         });
-        let mut response = response;
-        if let Some(route) = self.route {
-            route.apply_response(backend, response.headers_mut());
-        }
         Ok(Answer::Upstream { response, deadline })
     }
 
