@@ -8,4 +8,5 @@ mod inside;
 mod interception;
 mod lifecycle;
 mod netns;
+mod policies;
 mod protocols;

@@ -1,0 +1,73 @@
+//! What clients get instead of an answer.
+
+use super::{
+    origin::Origin,
+    setup::{Place, service},
+};
+
+const QUIET: &str = "retry: {attempts: 0}, breaker: {enabled: false}";
+
+#[test]
+fn a_static_answer_while_the_breaker_is_open_and_before() {
+    let origin = Origin::start("app");
+    origin.answer(500);
+    let policy = "policy: {retry: {attempts: 0},
+        breaker: {consecutiveFailures: 2, openFor: 60s, openForMax: 60s},
+        fallback: [{static: {status: 203, headers: [[x-kind, tea]], body: instead}}]}";
+    let mesh = Place::new().start(&service("app", &[origin.addr], policy));
+    for reason in [
+        "upstream-failed",
+        "upstream-failed",
+        "breaker-open",
+        "breaker-open",
+    ] {
+        let answer = mesh.send("POST", "/", "Content-Length: 0\r\n");
+        assert_eq!(
+            (answer.status, &*answer.body),
+            (203, "instead"),
+            "{answer:?}"
+        );
+        assert_eq!(answer.header("outrigger-fallback"), Some("static"));
+        assert_eq!(answer.header("x-kind"), Some("tea"));
+        assert_eq!(answer.reason(), reason);
+    }
+    assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn the_last_good_answer_as_the_client_got_it() {
+    let origin = Origin::start("app");
+    let more = format!(
+        "policy: {{{QUIET}, fallback: [{{stale: 1m}}]}},
+         routes: [{{name: it/all, filters: [{{responseHeaders: {{set: [[x-route, all]]}}}}]}}]"
+    );
+    let mesh = Place::new().start(&service("app", &[origin.addr], &more));
+    assert_eq!(mesh.get("/a").status, 200);
+    origin.answer(500);
+    let stale = mesh.get("/a");
+    assert_eq!((stale.status, &*stale.body), (200, "app"), "{stale:?}");
+    assert_eq!(stale.header("outrigger-fallback"), Some("stale"));
+    assert_eq!(stale.header("x-route"), Some("all"));
+    // Nothing is kept for this one: the upstream's own error goes through, filters and all.
+    let fresh = mesh.get("/b");
+    assert_eq!(
+        (fresh.status, fresh.header("x-route")),
+        (500, Some("all")),
+        "{fresh:?}"
+    );
+    assert_eq!(fresh.header("outrigger-fallback"), None);
+}
+
+#[test]
+fn another_service_for_idempotent_methods_only() {
+    let (origin, spare) = (Origin::start("app"), Origin::start("spare"));
+    origin.answer(500);
+    let policy = format!("policy: {{{QUIET}, fallback: [{{service: \"it/spare:80\"}}]}}");
+    let services = service("app", &[origin.addr], &policy) + &service("spare", &[spare.addr], "");
+    let mesh = Place::new().start(&services);
+    let answer = mesh.get("/");
+    assert_eq!((answer.status, &*answer.body), (200, "spare"), "{answer:?}");
+    assert_eq!(answer.header("outrigger-fallback"), Some("service"));
+    let answer = mesh.send("POST", "/", "Content-Length: 0\r\n");
+    assert_eq!((answer.status, spare.count()), (500, 1), "{answer:?}");
+}

@@ -1,0 +1,156 @@
+//! Retries and their budget, bulkheads, timeouts.
+
+use super::{
+    origin::Origin,
+    setup::{Mesh, Place, meshed_service, service, until},
+};
+
+const NO_BREAKER: &str = "breaker: {enabled: false}";
+
+fn mesh_of(origin: &Origin, policy: &str) -> Mesh {
+    let policy = format!("policy: {{{NO_BREAKER}, {policy}}}");
+    Place::new().start(&service("app", &[origin.addr], &policy))
+}
+
+#[test]
+fn a_get_is_tried_again_and_a_post_is_not() {
+    let origin = Origin::start("app");
+    origin.answer(503);
+    let mesh = mesh_of(&origin, "retry: {attempts: 2, budgetMinPerSecond: 100}");
+    assert_eq!(mesh.get("/").status, 503);
+    assert_eq!(origin.count(), 3);
+    assert_eq!(mesh.send("POST", "/", "Content-Length: 0\r\n").status, 503);
+    assert_eq!(origin.count(), 4);
+    origin.answer(500);
+    assert_eq!(mesh.get("/").status, 500);
+    assert_eq!(origin.count(), 5, "500 is not among the statuses");
+}
+
+#[test]
+fn no_retry_without_budget() {
+    let origin = Origin::start("app");
+    origin.answer(503);
+    let retry = "retry: {attempts: 3, budgetRatio: 0.5, budgetMinPerSecond: 0}";
+    let mesh = mesh_of(&origin, retry);
+    (0..10).for_each(|_| assert_eq!(mesh.get("/").status, 503));
+    assert_eq!(origin.count(), 15, "ten requests and half as many retries");
+}
+
+#[test]
+fn only_the_callers_proxy_tries_again() {
+    let (origin, place) = (Origin::start("app"), Place::new());
+    origin.answer(503);
+    let app = meshed_service(place.inbound(), "server", "");
+    let mesh = place.start_meshed(&app, origin.addr, "");
+    assert_eq!(mesh.get("/").status, 503);
+    assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn a_full_bulkhead_refuses_until_the_body_ends_or_the_client_goes() {
+    let origin = Origin::start("app");
+    let mesh = mesh_of(&origin, "bulkhead: {maxInFlight: 1, queue: 0}");
+    let refused = || {
+        let answer = mesh.get("/");
+        assert_eq!((answer.status, answer.reason()), (503, "bulkhead-full"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    };
+    let free_again = || {
+        until("the place is free again", || {
+            (mesh.get("/").status == 200).then_some(())
+        });
+    };
+    let mut half_way = mesh.begin("/trickle");
+    half_way.wait_for("app");
+    refused();
+    drop(half_way);
+    free_again();
+
+    let before = origin.count();
+    let unanswered = mesh.begin("/hold");
+    until("it arrives", || (origin.count() > before).then_some(()));
+    refused();
+    drop(unanswered);
+    free_again();
+
+    let mut whole = mesh.begin("/trickle");
+    whole.wait_for("app");
+    refused();
+    origin.release();
+    whole.ended();
+    free_again();
+    let metrics = mesh.metrics();
+    let counted =
+        "outrigger_bulkhead_rejections_total{scope=\"upstream\",name=\"it/app:80\",cause=\"full\"}";
+    assert!(
+        metrics.lines().any(|line| line.starts_with(counted)),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn a_caller_gets_its_share_and_no_more() {
+    let (origin, place) = (Origin::start("app"), Place::new());
+    let app = meshed_service(place.inbound(), "server", "policy: {retry: {attempts: 0}}");
+    let workload = "policy: {bulkhead: {maxInFlightPerCaller: 1, queue: 0}}";
+    let mesh = place.start_meshed(&app, origin.addr, workload);
+    let mut first = mesh.begin("/trickle");
+    first.wait_for("app");
+    let second = mesh.get("/");
+    assert_eq!(
+        (second.status, second.reason()),
+        (503, "caller-share"),
+        "{second:?}"
+    );
+    drop(first);
+    until("its place is free again", || {
+        (mesh.get("/").status == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_route_has_a_bulkhead_of_its_own() {
+    let origin = Origin::start("app");
+    let more = "policy: {bulkhead: {queue: 0}}, routes: [
+        {name: it/narrow, matches: [{path: {prefix: /trickle}}],
+         policy: {bulkhead: {maxInFlightPerRoute: 1, queue: 0}}},
+        {name: it/rest}]";
+    let mesh = Place::new().start(&service("app", &[origin.addr], more));
+    let mut first = mesh.begin("/trickle");
+    first.wait_for("app");
+    let second = mesh.get("/trickle");
+    assert_eq!(
+        (second.status, second.reason()),
+        (503, "bulkhead-full"),
+        "{second:?}"
+    );
+    assert_eq!(mesh.get("/").status, 200);
+}
+
+#[test]
+fn a_request_has_its_time() {
+    let origin = Origin::start("app");
+    let mesh = mesh_of(&origin, "timeouts: {request: 50ms}");
+    let answer = mesh.get("/hold");
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (504, "request-timeout"),
+        "{answer:?}"
+    );
+    assert_eq!(origin.count(), 1, "what took too long is not tried again");
+    assert_eq!(mesh.get("/").status, 200);
+}
+
+#[test]
+fn a_refused_connection_says_so() {
+    let place = Place::new();
+    let nobody = place.nobody();
+    let mesh = place.start(&service("app", &[nobody], ""));
+    let answer = mesh.get("/");
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (502, "connect-failed"),
+        "{answer:?}"
+    );
+    assert!(answer.body.contains(&nobody.to_string()), "{answer:?}");
+}

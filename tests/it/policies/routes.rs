@@ -1,0 +1,81 @@
+//! Routes: where a request goes, and what becomes of it on the way.
+
+use super::{
+    origin::Origin,
+    setup::{Place, service, until},
+};
+
+#[test]
+fn by_header_to_weighted_backends() {
+    let [app, one, two, none] = ["app", "one", "two", "none"].map(Origin::start);
+    let routes = "routes: [
+        {name: it/canary, matches: [{headers: [{name: x-canary, value: \"yes\"}]}], backends: [
+            {service: \"it/one:80\", weight: 3}, {service: \"it/two:80\", weight: 1},
+            {service: \"it/none:80\", weight: 0}]},
+        {name: it/rest}]";
+    let services = service("app", &[app.addr], routes)
+        + &service("one", &[one.addr], "")
+        + &service("two", &[two.addr], "")
+        + &service("none", &[none.addr], "");
+    let mesh = Place::new().start(&services);
+    assert_eq!(mesh.get("/").body, "app");
+    assert_eq!(mesh.send("GET", "/", "x-canary: no\r\n").body, "app");
+    for _ in 0..200 {
+        assert_eq!(mesh.send("GET", "/", "X-Canary: yes\r\n").status, 200);
+    }
+    assert_eq!((app.count(), none.count()), (2, 0));
+    assert_eq!(one.count() + two.count(), 200);
+    // Nine standard deviations from 50: never by chance.
+    assert!((1..=105).contains(&two.count()), "{}", two.count());
+}
+
+#[test]
+fn filters_redirects_and_no_route() {
+    let app = Origin::start("app");
+    let routes = "routes: [
+        {name: it/old, matches: [{path: {prefix: /old}}],
+         filters: [{redirect: {path: {prefix: /new}, status: 301}}]},
+        {name: it/edit, matches: [{path: {prefix: /edit}}], filters: [
+            {requestHeaders: {set: [[x-set, mesh]], add: [[x-added, mesh]], remove: [x-secret]}},
+            {responseHeaders: {remove: [x-from], set: [[x-to, client]]}},
+            {rewrite: {path: {prefix: /inner}}}]}]";
+    let mesh = Place::new().start(&service("app", &[app.addr], routes));
+
+    let moved = mesh.get("/old/page?q=1");
+    assert_eq!(moved.status, 301, "{moved:?}");
+    let location = moved.header("location").unwrap_or_default();
+    assert!(location.ends_with("/new/page?q=1"), "{location}");
+
+    let answer = mesh.send(
+        "GET",
+        "/edit/a",
+        "x-set: client\r\nx-secret: s\r\nx-added: client\r\n",
+    );
+    assert_eq!(
+        (answer.header("x-from"), answer.header("x-to")),
+        (None, Some("client"))
+    );
+    let seen = app.seen().pop().expect("it arrived");
+    assert_eq!(seen.uri.path(), "/inner/a");
+    assert_eq!(seen.headers["x-set"], "mesh");
+    assert!(!seen.headers.contains_key("x-secret"));
+    assert_eq!(seen.headers.get_all("x-added").iter().count(), 2);
+
+    let lost = mesh.get("/nowhere");
+    assert_eq!((lost.status, lost.reason()), (404, "no-route"));
+    assert_eq!(app.count(), 1);
+}
+
+#[test]
+fn a_mirror_gets_a_copy_and_changes_nothing() {
+    let (app, mirror) = (Origin::start("app"), Origin::start("mirror"));
+    mirror.answer(500);
+    let routes = "routes: [{name: it/all, filters: [{mirror: {service: \"it/mirror:80\"}}]}]";
+    let services = service("app", &[app.addr], routes) + &service("mirror", &[mirror.addr], "");
+    let mesh = Place::new().start(&services);
+    let answer = mesh.send("PUT", "/thing", "Content-Length: 0\r\n");
+    assert_eq!((answer.status, &*answer.body), (200, "app"));
+    until("the copy arrives", || (mirror.count() == 1).then_some(()));
+    let copy = mirror.seen().pop().expect("one came");
+    assert_eq!((copy.method.as_str(), copy.uri.path()), ("PUT", "/thing"));
+}
