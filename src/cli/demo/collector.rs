@@ -71,7 +71,8 @@ impl Collector {
             .collect()
     }
 
-    /// The spans of the last trace that all these services have a part in, by their begin.
+    /// The spans of the last trace that all these services have a part in, or of the last one
+    /// where there is none such, by their begin.
     pub fn last_trace(&self, services: &[&str]) -> Vec<SpanRecord> {
         let roots: Vec<String> = {
             let spans = self.spans();
@@ -80,12 +81,16 @@ impl Collector {
             let roots = spans.iter().rev().filter(settled);
             roots.take(RECENT).map(|span| span.trace.clone()).collect()
         };
-        let traces = roots.iter().map(|id| self.trace(id));
+        let mut traces = roots.iter().map(|id| self.trace(id)).collect::<Vec<_>>();
         let whole = |trace: &Vec<SpanRecord>| {
             let has = |name: &&str| trace.iter().any(|span| span.service == *name);
             services.iter().all(has)
         };
-        let mut trace = traces.into_iter().find(whole).unwrap_or_default();
+        let last = traces.iter().position(whole).unwrap_or(0);
+        let mut trace = match traces.is_empty() {
+            true => Vec::new(),
+            false => traces.swap_remove(last),
+        };
         trace.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
         trace
     }
