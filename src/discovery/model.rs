@@ -81,6 +81,13 @@ pub enum Protocol {
     Tcp,
 }
 
+impl Protocol {
+    /// Whether somebody said that it is HTTP, of either version.
+    pub fn is_http(self) -> bool {
+        matches!(self, Protocol::Http | Protocol::Http2)
+    }
+}
+
 /// A service port: its protocol, routes and policy. Resource name: the [`ServiceKey`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

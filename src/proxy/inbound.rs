@@ -34,6 +34,7 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
     let protocol = named.map_or(Protocol::Detect, |port| port.protocol);
     let connection = Inbound {
         upstream: worker.local(dst, protocol, &workload.policy),
+        protocol,
         worker,
         workload,
         from,
@@ -57,6 +58,13 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
             connection.refused(Reason::PlaintextRefused, "the workload takes mesh TLS only");
             reset(client);
         }
+        Ok(Opening::Opaque(..)) if connection.protocol.is_http() => {
+            connection.refused(
+                Reason::BadRequest,
+                "the port is named HTTP, and these bytes are not: no policy would see them",
+            );
+            reset(client);
+        }
         Ok(opening) => connection.plaintext(client, opening).await,
     }
 }
@@ -65,6 +73,8 @@ struct Inbound {
     worker: Rc<Worker>,
     upstream: Rc<Upstream>,
     workload: std::sync::Arc<Workload>,
+    /// What somebody said that the port speaks.
+    protocol: Protocol,
     from: SocketAddr,
     dst: SocketAddr,
 }

@@ -40,7 +40,8 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
             return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await;
         }
     };
-    let opening = match upstream.view().protocol {
+    let protocol = upstream.view().protocol;
+    let opening = match protocol {
         Protocol::Tcp => return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await,
         Protocol::Http | Protocol::Http2 => sniff::recognise(&mut client, &mut Default::default())
             .await
@@ -50,6 +51,9 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
     let (bytes, version) = match opening {
         Ok(Opening::Http1(bytes)) => (bytes, Version::H1),
         Ok(Opening::Http2(bytes)) => (bytes, Version::H2),
+        Ok(Opening::Opaque(..)) if protocol.is_http() => {
+            return refuse(&worker, client, &upstream, &StreamRefused::NotHttp);
+        }
         // The application's own TLS is carried as it is.
         Ok(Opening::Tls(bytes) | Opening::Opaque(bytes, None)) => {
             return Box::pin(opaque(&worker, client, bytes, &upstream)).await;
@@ -82,6 +86,8 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
 pub enum StreamRefused {
     #[error("no endpoint is ready, or every one is ejected")]
     NoEndpoint,
+    #[error("the port is named HTTP, and these bytes are not: no policy would see them")]
+    NotHttp,
     #[error(transparent)]
     Dial(#[from] DialError),
 }
@@ -90,6 +96,7 @@ impl StreamRefused {
     fn reason(&self) -> Reason {
         match self {
             StreamRefused::NoEndpoint => Reason::NoEndpoints,
+            StreamRefused::NotHttp => Reason::BadRequest,
             StreamRefused::Dial(error) => error.reason(),
         }
     }

@@ -204,3 +204,32 @@ fn an_upgrade_sends_no_byte_ahead_of_its_answer() {
     );
     assert!(!app.heard().contains("smuggled"), "{}", app.heard());
 }
+
+/// A lenient application would take these for requests that no policy has seen.
+#[test]
+fn a_port_named_http_carries_nothing_else() {
+    let app = Recorder::start();
+    let mesh = mesh_before(&app);
+    let hidden = format!(
+        "{}GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n",
+        "\r\n".repeat(20)
+    );
+    for bytes in [
+        &*hidden,
+        "GET /smuggled\r\n",
+        "EHLO a.test\r\n",
+        "\0\0\0\x08\x04\x03\0\0",
+    ] {
+        for (entrance, mut wire) in entrances(&mesh) {
+            let _ = wire.try_send(bytes);
+            let rest = wire.try_take_all();
+            let rest =
+                rest.unwrap_or_else(|error| panic!("{bytes:?}, {entrance}: not closed: {error}"));
+            assert!(
+                rest.is_empty() || rest.starts_with(b"HTTP/1.1 400 "),
+                "{bytes:?}, {entrance}: {rest:?}"
+            );
+        }
+    }
+    assert!(app.heard().is_empty(), "{}", app.heard());
+}
