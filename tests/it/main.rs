@@ -1,6 +1,5 @@
 //! Tests of the whole, from outside: what runs here uses the system as the program does.
 
-mod demo;
 mod discovery;
 mod harness;
 mod hostile;

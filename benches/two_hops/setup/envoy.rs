@@ -94,7 +94,7 @@ fn address(addr: SocketAddr) -> Value {
 
 fn listener(addr: SocketAddr, tls: Option<Value>) -> Value {
     let route =
-        json!({ "match": { "prefix": "/" }, "route": { "cluster": "next", "timeout": "0s" } });
+        json!({ "match": { "prefix": "/" }, "route": { "cluster": "next", "timeout": "15s" } });
     let manager = json!({
         "@type": type_url("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "http",

@@ -148,7 +148,7 @@ impl Forward<'_> {
                 now,
             ));
             let result = self
-                .limited(exchange, &endpoint, parts.clone(), payload)
+                .limited(exchange, &endpoint, self.head(parts, &endpoint), payload)
                 .await;
             let failure = match &result {
                 Ok(response) if exchange.grpc || response.status().as_u16() < 500 => {
@@ -179,6 +179,20 @@ impl Forward<'_> {
                 Err(_) => exchange.judge(CallResult::Failure, None),
             }
         }
+    }
+
+    /// A copy of the request's head for one try. HTTP/2, which meshed endpoints speak, has no
+    /// case of header names to keep, and the map of it costs as much as the headers do.
+    fn head(&self, parts: &request::Parts, endpoint: &Endpoint) -> request::Parts {
+        if self.kind != Kind::Plain || endpoint.identity.is_none() {
+            return parts.clone();
+        }
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = parts.method.clone();
+        head.uri = parts.uri.clone();
+        head.version = parts.version;
+        head.headers = parts.headers.clone();
+        head
     }
 
     async fn pass_bulkheads(&self, exchange: &mut Exchange) -> Result<(), Refusal> {

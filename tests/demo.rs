@@ -1,4 +1,7 @@
 //! The demo's scripted scenario, as a person runs it: the whole mesh on the wire.
+//!
+//! A binary of its own, so that cargo runs it when no other test does: the bulkhead act compares
+//! latencies, which tests beside it would blur.
 
 use std::process::Command;
 
