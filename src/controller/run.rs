@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     discovery::{
+        controller_id,
         model::TrustBundle,
         resource::{Kind, Resource},
         validate::Problem,
@@ -111,7 +112,8 @@ impl Controller {
         let (text, registry) = read(&options.registry)?;
         let ca = CertificateAuthority::load_or_create(&options.ca_dir, &registry.trust_domain)?;
         let ca = Arc::new(ca);
-        let id = controller_id(&registry.trust_domain)?;
+        let id = controller_id(&registry.trust_domain)
+            .map_err(|_| CaError::TrustDomain(registry.trust_domain.clone()))?;
         let identity = IdentityStore::new();
         SelfCertified {
             ca: &ca,
@@ -225,12 +227,6 @@ pub fn read(path: &std::path::Path) -> Result<(String, Registry), RunError> {
     })?;
     let registry = Registry::parse(path, &text)?;
     Ok((text, registry))
-}
-
-/// Who every controller is.
-fn controller_id(trust_domain: &str) -> Result<SpiffeId, CaError> {
-    SpiffeId::new(trust_domain, "outrigger-system", "outrigger-controller")
-        .map_err(|_| CaError::TrustDomain(trust_domain.to_owned()))
 }
 
 fn same_trust_domain(
