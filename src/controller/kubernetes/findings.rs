@@ -1,0 +1,73 @@
+//! What the registry made of each route and policy: the registry finds, the status writer tells.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::discovery::resource::ResourceName;
+
+/// The kinds of objects that have a status of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectKind {
+    HttpRoute,
+    GrpcRoute,
+    ResiliencePolicy,
+    AccessPolicy,
+}
+
+/// One object of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectRef {
+    pub kind: ObjectKind,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// What an object is attached to: a route's parent, a policy's target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetRef {
+    /// Empty for the core group.
+    pub group: String,
+    pub kind: String,
+    /// As the object states it: absent means the object's own.
+    pub namespace: Option<String>,
+    pub name: String,
+    pub section_name: Option<String>,
+    pub port: Option<u16>,
+}
+
+/// One condition's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// A reason of the Gateway API (`NoMatchingParent`, `BackendNotFound`, `Invalid`, …) and what
+    /// to do about it.
+    Bad {
+        reason: &'static str,
+        message: String,
+    },
+}
+
+/// An object at one of the things it is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub target: TargetRef,
+    pub accepted: Verdict,
+    pub resolved: Verdict,
+    /// The discovery resources that the object is part of: who has acknowledged them, has it.
+    pub resources: Vec<ResourceName>,
+}
+
+/// An object, at the generation that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub generation: i64,
+    pub attachments: Vec<Attachment>,
+}
+
+/// All of them.
+pub type Findings = BTreeMap<ObjectRef, Finding>;

@@ -1,0 +1,5 @@
+//! The registry from Kubernetes: what the cluster says in, the discovery model out, and what
+//! became of each object back into its status.
+
+pub mod config;
+pub mod findings;
