@@ -9,6 +9,7 @@ pub mod identity;
 pub mod netlink;
 pub mod netns;
 pub mod proxy;
+pub mod ranges;
 pub mod resilience;
 pub mod telemetry;
 pub mod units;

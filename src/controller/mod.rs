@@ -1,6 +1,7 @@
 //! The control plane: the registry in, discovery and identities out.
 
 pub mod authority;
+pub mod injection;
 pub mod kubernetes;
 mod locate;
 pub mod registry_file;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{identity::ca::DEFAULT_LIFETIME, units};
+use crate::{controller::injection::InjectionConfig, identity::ca::DEFAULT_LIFETIME, units};
 
 /// The file behind the controller's `--config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct MeshConfig {
     pub certificate_lifetime: Duration,
     /// What holds where no `AccessPolicy` targets a workload.
     pub default_access: DefaultAccess,
+    /// What pods are given.
+    pub injection: InjectionConfig,
 }
 
 impl Default for MeshConfig {
@@ -28,6 +30,7 @@ impl Default for MeshConfig {
             cluster_domain: "cluster.local".into(),
             certificate_lifetime: DEFAULT_LIFETIME,
             default_access: DefaultAccess::Allow,
+            injection: InjectionConfig::default(),
         }
     }
 }

@@ -3,9 +3,8 @@
 //! [`original_dst`](super::original_dst)'s part.
 
 mod netfilter;
-mod ranges;
 mod ruleset;
 
+pub use crate::ranges::{InvalidPortRange, InvalidSubnet, PortRange, Subnet};
 pub use netfilter::{InterceptionError, apply, remove};
-pub use ranges::{InvalidPortRange, InvalidSubnet, PortRange, Subnet};
 pub use ruleset::{Interception, Ruleset};

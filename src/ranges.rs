@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Ports from `first` to `last`, both included: written `80` or `8000-8099`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortRange {
@@ -21,6 +23,38 @@ impl PortRange {
 
     pub fn last(self) -> u16 {
         self.last
+    }
+
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// A single port is written as a number.
+impl Serialize for PortRange {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        if self.first == self.last {
+            s.serialize_u16(self.first)
+        } else {
+            s.collect_str(self)
+        }
+    }
+}
+
+/// Reads `8080` as a number and as text, and `8000-8099`.
+impl<'de> Deserialize<'de> for PortRange {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        let text = match Written::deserialize(d)? {
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -66,6 +100,8 @@ pub struct Subnet {
     network: IpAddr,
     prefix: u8,
 }
+
+crate::units::serde_as_text!(Subnet);
 
 /// Why a text is not a subnet.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +199,17 @@ mod tests {
         for text in ["", "0", "65536", "9-8", "-", "80-", "a", "1-2-3"] {
             assert!(text.parse::<PortRange>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn ports_are_numbers_or_text_in_configuration() {
+        let ports: Vec<PortRange> = serde_json::from_str(r#"[80, "443", "8000-8099"]"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&ports).unwrap(),
+            r#"[80,443,"8000-8099"]"#
+        );
+        assert!(ports[2].contains(8099) && !ports[2].contains(8100));
+        assert!(serde_json::from_str::<PortRange>("65536").is_err());
     }
 
     #[test]
