@@ -28,6 +28,10 @@ test: setup ## Everything: unit tests, and the real binary on the wire
 bench: setup ## Two hops with mTLS, measured beside Envoy and HAProxy (ARGS="--help" lists what can be set)
 	$(CARGO) bench --profile dist --bench two_hops -- $(ARGS)
 
+.PHONY: chart
+chart: ## Lint and render the Helm chart under its value sets; its README is fresh (needs helm)
+	@scripts/chart
+
 .PHONY: fmt
 fmt: ## Format the code
 	$(CARGO) fmt

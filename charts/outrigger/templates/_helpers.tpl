@@ -1,0 +1,58 @@
+{{/* Labels that say what an object belongs to. */}}
+{{- define "outrigger.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: outrigger
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{ include "outrigger.selector" . }}
+{{- end }}
+
+{{/* Labels that pods are selected by: never to be changed. */}}
+{{- define "outrigger.selector" -}}
+app.kubernetes.io/name: outrigger
+app.kubernetes.io/component: controller
+{{- end }}
+
+{{/* The image by digest, by tag, or by the chart's own version. */}}
+{{- define "outrigger.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* What the controller reads as --config. */}}
+{{- define "outrigger.config" -}}
+{{- with .Values.mesh -}}
+trustDomain: {{ .trustDomain | quote }}
+clusterDomain: {{ .clusterDomain | quote }}
+certificateLifetime: {{ .certificateLifetime | quote }}
+defaultAccess: {{ .defaultAccess }}
+{{- end }}
+injection:
+  image: {{ include "outrigger.image" . | quote }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  controllerNamespace: {{ .Release.Namespace | quote }}
+  {{- with .Values.tracing.otlpEndpoint }}
+  otlpEndpoint: {{ . | quote }}
+  {{- end }}
+  traceSampling: {{ .Values.tracing.sampling }}
+  {{- with .Values.proxy }}
+  imagePullSecrets: {{ .pullSecrets | toJson }}
+  mtls: {{ .mtls }}
+  resources:
+    requests: {{ .resources.requests | toJson }}
+    limits: {{ .resources.limits | toJson }}
+  logLevel: {{ .logLevel | quote }}
+  logFormat: {{ .logFormat }}
+  accessLog: {{ .accessLog }}
+  skipInboundPorts: {{ .skipInboundPorts | toJson }}
+  skipOutboundPorts: {{ .skipOutboundPorts | toJson }}
+  skipInboundSubnets: {{ .skipInboundSubnets | toJson }}
+  skipOutboundSubnets: {{ .skipOutboundSubnets | toJson }}
+  opaquePorts: {{ .opaquePorts | toJson }}
+  {{- end }}
+{{- end }}
