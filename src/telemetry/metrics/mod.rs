@@ -168,4 +168,6 @@ impl Collector for Process {
 }
 
 #[cfg(test)]
+mod queries_tests;
+#[cfg(test)]
 mod tests;
