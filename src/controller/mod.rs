@@ -14,4 +14,4 @@ mod watch;
 
 pub use run::{Controller, Options, RunError, Status, read};
 pub use server::Server;
-pub use store::{Delta, Store, Stored, View};
+pub use store::{Delta, Host, Store, Stored, View};

@@ -2,7 +2,8 @@
 //! a set of names, so a slow proxy costs memory by what it subscribed to, not by what happened.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,7 +12,13 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::discovery::resource::{Kind, Named, Resource, ResourceName, version};
+use crate::{
+    discovery::{
+        model::{Destination, Endpoint},
+        resource::{Kind, Named, Resource, ResourceName, version},
+    },
+    identity::SpiffeId,
+};
 
 /// A resource as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +37,29 @@ impl Stored {
     }
 }
 
+/// A meshed host: what every port of an address stands for that has no resource of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub identity: SpiffeId,
+    pub zone: Option<Arc<str>>,
+}
+
+impl Host {
+    fn destination(&self, addr: SocketAddr) -> Resource {
+        let endpoint = Endpoint {
+            addr,
+            weight: 1,
+            zone: self.zone.clone(),
+            identity: Some(self.identity.clone()),
+        };
+        let destination = Destination::Endpoint {
+            service: None,
+            endpoint,
+        };
+        Resource::Destination(destination.into())
+    }
+}
+
 /// The news about one name: a value, or that there is none.
 pub type Delta = (Arc<str>, Option<Arc<Stored>>);
 
@@ -45,7 +75,9 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct Inner {
     resources: HashMap<ResourceName, Arc<Stored>>,
-    subscribers: HashMap<ResourceName, HashSet<u64>>,
+    hosts: HashMap<IpAddr, Host>,
+    /// In order, so that those of one address are together.
+    subscribers: BTreeMap<ResourceName, HashSet<u64>>,
     streams: HashMap<u64, Backlog>,
 }
 
@@ -95,6 +127,15 @@ impl Store {
         changes
             .into_iter()
             .filter(|(name, value)| inner.put(name, value.clone()))
+            .count()
+    }
+
+    /// Puts single hosts in force, or takes them out. Returns how many changed.
+    pub fn apply_hosts(&self, changes: impl IntoIterator<Item = (IpAddr, Option<Host>)>) -> usize {
+        let mut inner = self.lock();
+        changes
+            .into_iter()
+            .filter(|(ip, host)| inner.put_host(*ip, host.clone()))
             .count()
     }
 
@@ -148,13 +189,40 @@ impl Inner {
             Some(stored) => self.resources.insert(name.clone(), stored),
             None => self.resources.remove(name),
         };
+        self.tell(name);
+        true
+    }
+
+    fn put_host(&mut self, ip: IpAddr, host: Option<Host>) -> bool {
+        if self.hosts.get(&ip) == host.as_ref() {
+            return false;
+        }
+        match host {
+            Some(host) => self.hosts.insert(ip, host),
+            None => self.hosts.remove(&ip),
+        };
+        let first = ResourceName::destination(SocketAddr::new(ip, 0));
+        // The names of an address begin alike.
+        let prefix = first.name.strip_suffix('0').unwrap_or(&first.name);
+        let subscribed = self
+            .subscribers
+            .range(ResourceName::new(first.kind, prefix)..);
+        let names: Vec<_> = subscribed
+            .map(|(name, _)| name)
+            .take_while(|name| name.kind == first.kind && name.name.starts_with(prefix))
+            .cloned()
+            .collect();
+        names.iter().for_each(|name| self.tell(name));
+        true
+    }
+
+    fn tell(&mut self, name: &ResourceName) {
         for stream in self.subscribers.get(name).into_iter().flatten() {
             if let Some(backlog) = self.streams.get_mut(stream) {
                 backlog.dirty.insert(name.clone());
                 backlog.ready.notify_one();
             }
         }
-        true
     }
 
     fn forget(&mut self, stream: u64, name: &ResourceName) {
@@ -168,6 +236,16 @@ impl Inner {
             backlog.dirty.remove(name);
         }
     }
+}
+
+/// What a destination's host says where it has no resource of its own.
+fn by_host(hosts: &HashMap<IpAddr, Host>, name: &ResourceName) -> Option<Arc<Stored>> {
+    if name.kind != Kind::Destination {
+        return None;
+    }
+    let addr: SocketAddr = name.name.parse().ok()?;
+    let host = hosts.get(&addr.ip())?;
+    Some(Stored::new(&host.destination(addr)))
 }
 
 /// What one stream subscribed to and has been told. Dropping it ends its subscriptions.
@@ -226,7 +304,10 @@ impl View {
     pub fn take(&mut self, max_names: usize, max_bytes: usize) -> Option<(Kind, Vec<Delta>)> {
         let mut inner = self.store.lock();
         let Inner {
-            resources, streams, ..
+            resources,
+            hosts,
+            streams,
+            ..
         } = &mut *inner;
         let dirty = &mut streams.get_mut(&self.id)?.dirty;
         let mut kind = None;
@@ -241,13 +322,16 @@ impl View {
             let Some(told) = self.known.get_mut(&name) else {
                 continue;
             };
-            let current = resources.get(&name);
-            let now = current.map_or(Told::Absent, |value| Told::Version(value.version.clone()));
+            let current = resources.get(&name).cloned();
+            let current = current.or_else(|| by_host(hosts, &name));
+            let now = current
+                .as_ref()
+                .map_or(Told::Absent, |value| Told::Version(value.version.clone()));
             if *told != now {
                 *told = now;
                 kind = Some(name.kind);
-                bytes += name.name.len() + current.map_or(0, |value| value.json.len());
-                deltas.push((name.name, current.cloned()));
+                bytes += name.name.len() + current.as_ref().map_or(0, |value| value.json.len());
+                deltas.push((name.name, current));
             }
         }
         kind.map(|kind| (kind, deltas))

@@ -105,3 +105,48 @@ fn a_dropped_view_leaves_nothing() {
     assert!(!store.is_subscribed(&name("a")));
     assert_eq!(store.streams(), 0);
 }
+
+fn host(account: &str) -> Host {
+    Host {
+        identity: crate::identity::SpiffeId::new("mesh.local", "shop", account).unwrap(),
+        zone: None,
+    }
+}
+
+#[test]
+fn a_host_answers_for_the_ports_that_have_no_resource() {
+    let store = Store::new();
+    let ip = "198.18.0.1".parse().unwrap();
+    let addr = |port| SocketAddr::new(ip, port);
+    let named = |port| ResourceName::destination(addr(port));
+    let own = Resource::destination(addr(80), Destination::Unknown);
+    store.replace([own.clone()], &[]);
+    let mut view = store.open();
+    for port in [80, 81] {
+        view.subscribe(named(port), None);
+    }
+    view.subscribe(
+        ResourceName::destination("198.18.0.10:81".parse().unwrap()),
+        None,
+    );
+    // What nobody's address is must not hide the others of the same beginning.
+    view.subscribe(ResourceName::new(Kind::Destination, "198.18.0.1:!"), None);
+    take(&mut view);
+
+    assert_eq!(store.apply_hosts([(ip, Some(host("cart")))]), 1);
+    assert_eq!(store.apply_hosts([(ip, Some(host("cart")))]), 0);
+    assert_eq!(take(&mut view), [("198.18.0.1:81".into(), true)]);
+    store.apply([(own.0, None)]);
+    assert_eq!(take(&mut view), [("198.18.0.1:80".into(), true)]);
+    store.apply_hosts([(ip, Some(host("till")))]);
+    assert_eq!(take(&mut view).len(), 2);
+    store.apply_hosts([(ip, None)]);
+    let gone = take(&mut view);
+    assert_eq!(
+        gone,
+        [
+            ("198.18.0.1:80".into(), false),
+            ("198.18.0.1:81".into(), false)
+        ]
+    );
+}

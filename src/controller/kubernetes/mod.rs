@@ -3,3 +3,5 @@
 
 pub mod config;
 pub mod findings;
+pub mod lower;
+pub mod registry;

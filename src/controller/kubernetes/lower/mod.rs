@@ -1,0 +1,20 @@
+//! From objects of the cluster to the resources of the discovery stream: pure.
+//!
+//! [`read`] keeps of each object only what matters here ([`object`]); [`Cluster`] holds that, and
+//! knows what a changed object touches, so that a change costs by what it touches and not by the
+//! size of the cluster.
+
+mod account;
+mod address;
+mod cluster;
+mod endpoints;
+mod index;
+pub mod object;
+mod ports;
+mod protocol;
+pub mod read;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use cluster::{Cluster, Update};

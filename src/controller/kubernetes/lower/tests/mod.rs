@@ -1,0 +1,5 @@
+mod addresses;
+mod endpoints;
+mod services;
+mod workloads;
+mod world;
