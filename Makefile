@@ -40,6 +40,10 @@ fmt: ## Format the code
 lint: setup ## Clippy, warnings denied
 	$(CARGO) clippy --all-targets -- -D warnings
 
+.PHONY: crds
+crds: setup ## Write the chart's CRDs anew from the Rust types
+	UPDATE_CRDS=1 $(CARGO) test --lib crds_tests
+
 .PHONY: deny
 deny: ## Licences, advisories, duplicates (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny. Run: cargo install --locked cargo-deny" >&2; exit 1; }

@@ -2,9 +2,26 @@
 
 /// Durations as the Gateway API writes them: `1h`, `10s`, `1m30s`, `250ms`.
 pub mod duration {
-    use std::time::Duration;
+    use std::{ops::RangeInclusive, time::Duration};
 
+    use schemars::{Schema, json_schema};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Where [`schema`] puts its bounds, `[shortest, longest]`: JSON Schema has no word for them.
+    pub const BOUNDS: &str = "x-duration-bounds";
+
+    /// The schema of a duration in these bounds. The pattern is the Gateway API's, a little
+    /// narrower than [`parse`].
+    pub fn schema(bounds: &RangeInclusive<Duration>) -> Schema {
+        let mut schema = json_schema!({
+            "type": "string",
+            "maxLength": 28,
+            "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$",
+        });
+        let bounds = [format(*bounds.start()), format(*bounds.end())];
+        schema.insert(BOUNDS.into(), bounds.to_vec().into());
+        schema
+    }
 
     /// Parses `1m30s`; units h, m, s, ms, each whole.
     pub fn parse(text: &str) -> Result<Duration, String> {

@@ -3,6 +3,7 @@
 
 mod adaptive;
 mod baseline;
+pub(crate) mod bounds;
 mod breaker;
 mod bulkhead;
 pub mod classify;

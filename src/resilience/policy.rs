@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bounds;
 use crate::{discovery::model::ServiceKey, units};
 
 /// The policies of a service, a route or a workload. Every field has a default that suits a
@@ -24,36 +26,46 @@ pub struct ResiliencePolicy {
 }
 
 /// When an endpoint or a service counts as broken, and how it comes back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct BreakerPolicy {
     pub enabled: bool,
     pub window: Window,
     /// Trips an endpoint after this many failures in a row; 0 never. The service as a whole trips
-    /// by its rates and by `min_healthy`.
+    /// by its rates and by `minHealthy`.
     pub consecutive_failures: u32,
     /// Trips at this share of failures in the window, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub failure_rate: f64,
     /// Trips at this share of slow calls in the window, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub slow_call_rate: f64,
     /// The least a slow call takes; the threshold is the larger of this and 3 × the median.
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "bounds::to_an_hour_schema")]
     pub slow_call_min: Duration,
     /// Rates mean nothing below this many calls in the window.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub min_requests: u32,
     /// The first time open; doubles each time it trips again before it has recovered.
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "bounds::to_an_hour_schema")]
     pub open_for: Duration,
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "bounds::to_an_hour_schema")]
     pub open_for_max: Duration,
     /// Calls let through while half-open; all must succeed.
+    #[schemars(range(min = 1, max = 100))]
     pub half_open_probes: u32,
     /// After the probes, traffic grows from 10 % to 100 % over this time.
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "bounds::ramp_schema")]
     pub ramp: Duration,
     /// The share of a service's endpoints that may be out at once, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub max_ejection: f64,
     /// With less than this share of endpoints healthy, 0 to 1, the service breaker opens.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub min_healthy: f64,
 }
 
@@ -78,30 +90,39 @@ impl Default for BreakerPolicy {
 }
 
 /// What the breaker's rates are taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Window {
-    /// The last so long, in ten buckets.
-    Time(#[serde(with = "units::duration")] Duration),
-    /// The last so many calls.
-    Count(u32),
+    /// The last so long, in ten buckets: `100ms` to `1h`.
+    Time(
+        #[serde(with = "units::duration")]
+        #[schemars(schema_with = "bounds::window_schema")]
+        Duration,
+    ),
+    /// The last so many calls: 1 to 10,000.
+    Count(#[schemars(range(min = 1, max = 10_000))] u32),
 }
 
 /// How many exchanges may be under way at once.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct BulkheadPolicy {
     /// Per upstream service, or per workload for what comes in.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight: u32,
     /// Per route.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight_per_route: u32,
-    /// Per caller identity; absent: a fair share of `max_in_flight` among the active callers.
+    /// Per caller identity; absent: a fair share of `maxInFlight` among the active callers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub max_in_flight_per_caller: Option<u32>,
     /// Requests that may wait for a place.
+    #[schemars(range(max = 1_024))]
     pub queue: u32,
     /// The longest that one waits.
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "bounds::queue_wait_schema")]
     pub queue_wait: Duration,
     /// Find the limit from latency instead (gradient2), between 4 and 1,000.
     pub adaptive: bool,
@@ -121,20 +142,25 @@ impl Default for BulkheadPolicy {
 }
 
 /// When a request is sent again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RetryPolicy {
     /// Further tries after the first, for idempotent methods.
+    #[schemars(range(max = 10))]
     pub attempts: u32,
     /// Retry other methods too: only where the application makes them safe to repeat.
     pub non_idempotent: bool,
     /// Statuses that are tried again.
+    #[schemars(length(max = 32), inner(range(min = 400, max = 599)))]
     pub statuses: Vec<u16>,
     /// Bodies up to this many bytes are kept for another try; larger ones are never retried.
+    #[schemars(range(max = 16_777_216))]
     pub max_body_bytes: u32,
     /// Retries may add this share of the requests, 0 to 1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub budget_ratio: f64,
     /// ... and always this many per second.
+    #[schemars(range(max = 10_000))]
     pub budget_min_per_second: u32,
 }
 
@@ -151,7 +177,7 @@ impl Default for RetryPolicy {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct TimeoutPolicy {
     /// The whole exchange; absent: none.
@@ -159,12 +185,15 @@ pub struct TimeoutPolicy {
         with = "units::duration::option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(schema_with = "bounds::to_a_day_schema")]
     pub request: Option<Duration>,
     /// TCP, TLS and HTTP/2 together.
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "bounds::to_an_hour_schema")]
     pub connect: Duration,
     /// A connection without an exchange, or a byte stream without a byte.
     #[serde(with = "units::duration")]
+    #[schemars(schema_with = "bounds::to_a_day_schema")]
     pub idle: Duration,
 }
 

@@ -3,10 +3,8 @@
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
-use super::{fallback::MAX_STALE, policy::*};
+use super::{bounds, policy::*};
 
-const HOUR: Duration = Duration::from_secs(3_600);
-const MILLISECOND: Duration = Duration::from_millis(1);
 const MAX_CONCURRENCY: u32 = 1_000_000;
 
 /// One field of a policy that is refused.
@@ -84,7 +82,7 @@ fn check_breaker(breaker: &BreakerPolicy, faults: &mut Faults) {
     }
     match breaker.window {
         Window::Time(length) => {
-            faults.duration("breaker.window.time", length, 100 * MILLISECOND..=HOUR);
+            faults.duration("breaker.window.time", length, bounds::WINDOW);
         }
         Window::Count(calls) => {
             faults.range("breaker.window.count", calls, 1..=10_000);
@@ -100,17 +98,17 @@ fn check_breaker(breaker: &BreakerPolicy, faults: &mut Faults) {
     faults.duration(
         "breaker.slowCallMin",
         breaker.slow_call_min,
-        MILLISECOND..=HOUR,
+        bounds::TO_AN_HOUR,
     );
-    faults.duration("breaker.openFor", breaker.open_for, MILLISECOND..=HOUR);
+    faults.duration("breaker.openFor", breaker.open_for, bounds::TO_AN_HOUR);
     faults.duration(
         "breaker.openForMax",
         breaker.open_for_max,
-        MILLISECOND..=HOUR,
+        bounds::TO_AN_HOUR,
     );
     let ordered = breaker.open_for <= breaker.open_for_max;
     faults.check(ordered, "breaker.openForMax", "is less than openFor");
-    faults.duration("breaker.ramp", breaker.ramp, Duration::ZERO..=HOUR);
+    faults.duration("breaker.ramp", breaker.ramp, bounds::RAMP);
 }
 
 fn check_bulkhead(bulkhead: &BulkheadPolicy, faults: &mut Faults) {
@@ -127,11 +125,7 @@ fn check_bulkhead(bulkhead: &BulkheadPolicy, faults: &mut Faults) {
     }
     faults.range("bulkhead.queue", bulkhead.queue, 0..=1_024);
     let wait = bulkhead.queue_wait;
-    faults.duration(
-        "bulkhead.queueWait",
-        wait,
-        Duration::ZERO..=60_000 * MILLISECOND,
-    );
+    faults.duration("bulkhead.queueWait", wait, bounds::QUEUE_WAIT);
     let waits = bulkhead.queue == 0 || !wait.is_zero();
     faults.check(
         waits,
@@ -155,12 +149,11 @@ fn check_retry(retry: &RetryPolicy, faults: &mut Faults) {
 }
 
 fn check_timeouts(timeouts: &TimeoutPolicy, faults: &mut Faults) {
-    let bounds = MILLISECOND..=24 * HOUR;
     if let Some(request) = timeouts.request {
-        faults.duration("timeouts.request", request, bounds.clone());
+        faults.duration("timeouts.request", request, bounds::TO_A_DAY);
     }
-    faults.duration("timeouts.connect", timeouts.connect, MILLISECOND..=HOUR);
-    faults.duration("timeouts.idle", timeouts.idle, bounds);
+    faults.duration("timeouts.connect", timeouts.connect, bounds::TO_AN_HOUR);
+    faults.duration("timeouts.idle", timeouts.idle, bounds::TO_A_DAY);
 }
 
 fn check_fallback(chain: &[Fallback], faults: &mut Faults) {
@@ -168,7 +161,7 @@ fn check_fallback(chain: &[Fallback], faults: &mut Faults) {
         match link {
             Fallback::Stale(oldest) => {
                 let path = format!("fallback[{n}].stale");
-                faults.duration(&path, *oldest, MILLISECOND..=MAX_STALE);
+                faults.duration(&path, *oldest, bounds::STALE);
             }
             Fallback::Service(_) => {}
             Fallback::Static(response) => {
