@@ -92,11 +92,13 @@ async function answerTo(routes, request) {
 
 /** Serves until SIGTERM. `routes` maps "METHOD /prefix" to a function that gives the answer. */
 function serve(routes, port = 8080) {
+  let ending = false;
   const server = http.createServer((request, response) => {
     answerTo(routes, request)
       .then((body) => [200, body])
       .catch((error) => [error.status ?? 500, { error: error.message }])
       .then(([status, body]) => {
+        if (ending) response.shouldKeepAlive = false;
         response.writeHead(status, { 'content-type': 'application/json' });
         response.end(`${JSON.stringify(body)}\n`);
       });
@@ -104,6 +106,7 @@ function serve(routes, port = 8080) {
   server.keepAliveTimeout = 75_000;
   server.listen(port, () => console.log(`listening on ${port}`));
   process.on('SIGTERM', () => {
+    ending = true;
     server.close(() => process.exit(0));
     server.closeIdleConnections();
   });
