@@ -118,6 +118,21 @@ impl Subnet {
         self.prefix
     }
 
+    /// Whether an address is in it. IPv4 in IPv6's clothes is IPv6 here, as it is to the kernel.
+    pub fn contains(self, addr: IpAddr) -> bool {
+        addr.is_ipv4() == self.network.is_ipv4() && truncate(addr, self.prefix) == self.network
+    }
+
+    /// Whether an address can be in both.
+    pub fn overlaps(self, other: Self) -> bool {
+        let (wide, narrow) = if self.prefix <= other.prefix {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        wide.contains(narrow.network)
+    }
+
     fn bits(addr: IpAddr) -> u8 {
         match addr {
             IpAddr::V4(_) => 32,
@@ -234,6 +249,28 @@ mod tests {
             "a/8",
         ] {
             assert!(text.parse::<Subnet>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn knows_what_is_in_a_subnet() {
+        let subnet = |text: &str| text.parse::<Subnet>().unwrap();
+        let contains = |text: &str, addr: &str| subnet(text).contains(addr.parse().unwrap());
+        assert!(contains("10.1.0.0/16", "10.1.255.255"));
+        assert!(!contains("10.1.0.0/16", "10.2.0.0"));
+        assert!(contains("0.0.0.0/0", "198.18.0.1") && !contains("0.0.0.0/0", "::1"));
+        assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "fe80::1"));
+        for (one, other, expected) in [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.1.0.0/16", "10.0.0.0/8", true),
+            ("10.1.0.0/16", "10.2.0.0/16", false),
+            ("0.0.0.0/0", "::/0", false),
+        ] {
+            assert_eq!(
+                subnet(one).overlaps(subnet(other)),
+                expected,
+                "{one} {other}"
+            );
         }
     }
 

@@ -1,7 +1,10 @@
 //! What a person types: one file per subcommand.
 
+mod check;
+mod cluster;
 mod controller;
 mod demo;
+mod get;
 mod init;
 mod log;
 mod proxy;
@@ -11,25 +14,47 @@ mod token;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 /// A service mesh that turns the microservice patterns into configuration.
 #[derive(Parser)]
 #[command(name = "outrigger", version)]
 enum Command {
+    Check(check::CheckArgs),
     Controller(controller::ControllerArgs),
     Demo(demo::DemoArgs),
+    Get(get::GetArgs),
     Init(init::InitArgs),
     Proxy(Box<proxy::Proxy>),
     SampleApp(sample_app::SampleAppArgs),
     Token(token::TokenArgs),
 }
 
+/// Reads the command line, called by its own name or as a plugin of kubectl.
+fn parse() -> Command {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let called = std::path::Path::new(&called)
+        .file_stem()
+        .unwrap_or_default();
+    let mut command = Command::command();
+    if called == "kubectl-outrigger" {
+        command = command.bin_name("kubectl outrigger");
+    }
+    Command::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 /// Runs the subcommand that the command line names.
 pub fn run() -> ExitCode {
-    let done = match Command::parse() {
+    let done = match parse() {
+        Command::Check(args) => match args.run() {
+            Ok(true) => Ok(()),
+            // Every line has said what is wrong.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::Controller(args) => args.run(),
         Command::Demo(args) => args.run(),
+        Command::Get(args) => args.run(),
         Command::Init(args) => args.run(),
         Command::SampleApp(args) => args.run(),
         Command::Token(args) => {

@@ -78,6 +78,8 @@ pub struct Status {
     pub last_update: Option<SystemTime>,
     /// Responses that were refused.
     pub nacks: u64,
+    /// Why the last one was.
+    pub last_refusal: Option<String>,
     /// Resources asked for, those in their idle time included.
     pub subscriptions: usize,
     /// Subscriptions beyond the limit.
@@ -97,6 +99,7 @@ pub struct DiscoveryClient {
 pub(super) struct Health {
     pub(super) connected: AtomicBool,
     pub(super) nacks: AtomicU64,
+    pub(super) last_refusal: Mutex<Option<String>>,
     pub(super) last_update: Mutex<Option<SystemTime>>,
     pub(super) changed: watch::Sender<()>,
 }
@@ -162,10 +165,12 @@ impl DiscoveryClient {
 
     pub fn status(&self) -> Status {
         let last_update = self.health.last_update.lock();
+        let last_refusal = self.health.last_refusal.lock();
         Status {
             connected: self.health.connected.load(Relaxed),
             last_update: *last_update.unwrap_or_else(PoisonError::into_inner),
             nacks: self.health.nacks.load(Relaxed),
+            last_refusal: last_refusal.unwrap_or_else(PoisonError::into_inner).clone(),
             subscriptions: self.table.len(),
             refused_subscriptions: self.table.refused(),
         }

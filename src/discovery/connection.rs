@@ -133,6 +133,12 @@ fn receive(
                 "refused what the controller sent: the last good value stays"
             );
         }
+        let mut last = health
+            .last_refusal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = received.refused.last().map(ToString::to_string);
+        drop(last);
         health.nacks.fetch_add(1, Relaxed);
         health.changed.send_replace(());
     }

@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod balance;
+pub mod belief;
 pub mod client_hello;
 pub mod config;
 pub mod detect;

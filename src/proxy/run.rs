@@ -106,7 +106,7 @@ impl Proxy {
             log_level: observability.log_level,
             config: Box::new({
                 let shared = shared.clone();
-                move || shared.describe()
+                move || serde_json::to_value(shared.describe()).unwrap_or_default()
             }),
             drain: Box::new({
                 let asked = drain_asked.clone();

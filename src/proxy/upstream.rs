@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use super::{
     admission::Gate,
     balance::{Balancer, BalancerConfig, EndpointId, Outcome as Ended},
+    belief,
     route::RouteTable,
 };
 use crate::{
@@ -290,23 +291,51 @@ impl UpstreamState {
         self.bulkhead.limit.set(limit as i64);
     }
 
-    /// For `/config`.
-    pub fn describe(&self) -> serde_json::Value {
-        let (in_use, queued, limit) = self.gate.usage();
-        let endpoints: HashMap<_, _> = lock(&self.endpoints)
-            .iter()
-            .map(|(addr, e)| (addr.to_string(), format!("{:?}", lock(&e.breaker).state())))
-            .collect();
-        serde_json::json!({
-            "upstream": &*self.label,
-            "breaker": format!("{:?}", lock(&self.breaker).state()),
-            "bulkhead": { "inUse": in_use, "queued": queued, "limit": limit },
-            "endpoints": endpoints,
-        })
+    /// For `/config`: as it is now.
+    pub fn describe(&self, key: &UpstreamKey, now: Instant) -> belief::Upstream {
+        let endpoints = lock(&self.endpoints);
+        let routes = lock(&self.routes);
+        belief::Upstream {
+            upstream: self.label.to_string(),
+            address: match key {
+                UpstreamKey::Service(_) => None,
+                UpstreamKey::Direct(addr, _) | UpstreamKey::Local(addr) => Some(*addr),
+            },
+            breaker: describe_breaker(&lock(&self.breaker), now),
+            bulkhead: self.gate.usage().into(),
+            routes: routes
+                .iter()
+                .map(|(name, (gate, _))| (name.to_string(), gate.usage().into()))
+                .collect(),
+            retry_budget: lock(&self.budget).remaining(now),
+            endpoints: endpoints
+                .iter()
+                .map(|(addr, endpoint)| (*addr, endpoint.describe(now)))
+                .collect(),
+        }
+    }
+}
+
+fn describe_breaker(breaker: &Breaker, now: Instant) -> belief::Breaker {
+    let due = breaker.deadline();
+    let left = due.map(|due| due.saturating_duration_since(now).as_millis());
+    belief::Breaker {
+        state: breaker.state().as_str().to_owned(),
+        changes_in_ms: left.and_then(|ms| u64::try_from(ms).ok()),
+        spared: false,
     }
 }
 
 impl EndpointState {
+    fn describe(&self, now: Instant) -> belief::Breaker {
+        let described = describe_breaker(&lock(&self.breaker), now);
+        let is_closed = described.state == State::Closed.as_str();
+        belief::Breaker {
+            spared: !is_closed && self.spared.load(Ordering::Relaxed),
+            ..described
+        }
+    }
+
     fn is_open(&self) -> bool {
         lock(&self.breaker).state() != State::Closed
     }

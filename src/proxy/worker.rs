@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    belief::{self, Belief, unix_seconds},
     config::ProxyConfig,
     dial::Dialer,
     http::{pool::Pool, stale::StaleCache},
@@ -22,6 +23,7 @@ use crate::{
     discovery::{
         DiscoveryClient, State, Subscription,
         model::{Destination, Endpoint, Endpoints, Protocol, Service, ServiceKey, Workload},
+        resource::Resource,
     },
     identity::IdentityStore,
     resilience::ResiliencePolicy,
@@ -100,6 +102,7 @@ impl Shared {
         discovery
             .subscriptions
             .set(i64::try_from(status.subscriptions).unwrap_or(i64::MAX));
+        discovery.nacks.raise_to(status.nacks);
         if let Some(credentials) = self.identity.current() {
             self.metrics.certificate().expires(credentials.not_after);
         }
@@ -110,13 +113,42 @@ impl Shared {
         upstreams.values().for_each(|state| state.observe());
     }
 
-    /// Breakers, bulkheads and endpoints as they are now, for `/config`.
-    pub fn describe(&self) -> serde_json::Value {
+    /// What this proxy believes now, for `/config`.
+    pub fn describe(&self) -> Belief {
+        let status = self.discovery.status();
+        let resources = self.discovery.resources();
+        let workload = resources.iter().find_map(|(_, resource)| match resource {
+            Resource::Workload(workload) => serde_json::to_value(workload).ok(),
+            _ => None,
+        });
+        let credentials = self.identity.current();
+        let now = Instant::now();
         let upstreams = self
             .upstreams
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        upstreams.values().map(|state| state.describe()).collect()
+        let mut upstreams: Vec<_> = upstreams
+            .iter()
+            .map(|(key, state)| state.describe(key, now))
+            .collect();
+        upstreams.sort_by(|a, b| (&a.upstream, a.address).cmp(&(&b.upstream, b.address)));
+        Belief {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            identity: self.config.identity.to_string(),
+            certificate_not_after: credentials.map(|c| unix_seconds(c.not_after)),
+            discovery: belief::Discovery {
+                controller: self.config.controller.clone(),
+                connected: status.connected,
+                last_update: status.last_update.map(unix_seconds),
+                subscriptions: status.subscriptions as u64,
+                refused_subscriptions: status.refused_subscriptions,
+                nacks: status.nacks,
+                last_refusal: status.last_refusal,
+            },
+            workload,
+            services: belief::services(resources.iter().map(|(_, resource)| resource)),
+            upstreams,
+        }
     }
 }
 

@@ -26,6 +26,11 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Takes over a total that somebody else counts. A smaller one than before changes nothing.
+    pub fn raise_to(&self, total: u64) {
+        self.0.fetch_max(total, Relaxed);
+    }
+
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }

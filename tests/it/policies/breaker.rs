@@ -26,7 +26,7 @@ fn a_failing_endpoint_leaves_the_balancer_and_the_service_stays() {
     let address = bad.addr.to_string();
     until("the failing endpoint is ejected", || {
         mesh.get("/");
-        (mesh.upstream("it/app:80")?["endpoints"][&address] == "Open").then_some(())
+        (mesh.upstream("it/app:80")?["endpoints"][&address]["state"] == "open").then_some(())
     });
     for _ in 0..20 {
         let answer = mesh.get("/");
@@ -34,7 +34,7 @@ fn a_failing_endpoint_leaves_the_balancer_and_the_service_stays() {
     }
     assert_eq!(bad.count(), 1);
     let app = mesh.upstream("it/app:80").expect("it is in use");
-    assert_eq!(app["breaker"], "Closed");
+    assert_eq!(app["breaker"]["state"], "closed");
 }
 
 #[test]
@@ -47,16 +47,16 @@ fn while_one_endpoint_recovers_the_others_take_its_share() {
     let address = bad.addr.to_string();
     let state = || {
         mesh.upstream("it/app:80")
-            .map(|app| app["endpoints"][&address].clone())
+            .map(|app| app["endpoints"][&address]["state"].clone())
     };
     until("one endpoint trips", || {
         mesh.get("/");
-        (state()? != "Closed").then_some(())
+        (state()? != "closed").then_some(())
     });
     bad.answer(200);
     until("its probe succeeds", || {
         mesh.get("/");
-        (state()? == "Closed").then_some(())
+        (state()? == "closed").then_some(())
     });
     let before = bad.count();
     for _ in 0..200 {
@@ -85,7 +85,7 @@ fn with_every_endpoint_failing_the_service_is_held_back() {
     assert!((40..=72).contains(&wait), "{wait}");
     assert_eq!(origin.count(), 3);
     let app = mesh.upstream("it/app:80").expect("it is in use");
-    assert_eq!(app["breaker"], "Open");
+    assert_eq!(app["breaker"]["state"], "open");
     mesh.until_metric(
         "outrigger_breakers{service=\"it/app:80\",scope=\"service\",state=\"open\"} 1",
     );
@@ -112,7 +112,7 @@ fn it_recovers_through_half_open() {
         );
         let app = mesh.upstream("it/app:80")?;
         let endpoint = &app["endpoints"][origin.addr.to_string()];
-        (app["breaker"] == "Closed" && endpoint == "Closed").then_some(())
+        (app["breaker"]["state"] == "closed" && endpoint["state"] == "closed").then_some(())
     });
 }
 
@@ -128,7 +128,7 @@ fn requests_that_clients_give_up_on_trip_it() {
         let arrived = until("it arrives or is refused", || {
             let open = mesh
                 .upstream("it/app:80")
-                .is_some_and(|app| app["breaker"] == "Open");
+                .is_some_and(|app| app["breaker"]["state"] == "open");
             (open || origin.count() > known).then_some(!open)
         });
         if !arrived {

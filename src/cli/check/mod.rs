@@ -1,0 +1,122 @@
+//! `outrigger check`: whether a cluster can take Outrigger, or whether the one in it is well.
+//!
+//! What is true is gathered first; what follows from it is decided by pure functions.
+
+mod installed;
+mod line;
+mod pre;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::cluster::{self, ClusterArgs, Progress, Report};
+use line::{Line, Verdict};
+
+/// Check the cluster and the Outrigger in it. Exits with 1 when a line failed.
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// Before an install: whether this cluster can take it.
+    #[arg(long)]
+    pre: bool,
+    /// With --pre: the values file that you will give to Helm, for the subnets that it skips.
+    #[arg(long, value_name = "FILE", requires = "pre")]
+    values: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    version: &'static str,
+    failed: usize,
+    warnings: usize,
+    lines: Vec<Line>,
+}
+
+impl Checked {
+    fn new(lines: Vec<Line>) -> Self {
+        let count = |verdict| lines.iter().filter(|line| line.verdict == verdict).count();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            failed: count(Verdict::Failed),
+            warnings: count(Verdict::Warning),
+            lines,
+        }
+    }
+}
+
+impl Report for Checked {
+    fn text(&self) -> String {
+        let lines: String = self.lines.iter().map(Line::to_string).collect();
+        let plural = |n: usize, what: &str| match n {
+            1 => format!("1 {what}"),
+            n => format!("{n} {what}s"),
+        };
+        let summary = match (self.failed, self.warnings) {
+            (0, 0) => "Everything is well.".to_owned(),
+            (0, warnings) => format!("Nothing failed; {}.", plural(warnings, "warning")),
+            (failed, warnings) => format!(
+                "{}, {}.",
+                plural(failed, "failure"),
+                plural(warnings, "warning")
+            ),
+        };
+        format!("{lines}\n{summary}\n")
+    }
+}
+
+impl CheckArgs {
+    /// Whether nothing failed.
+    ///
+    /// # Errors
+    /// When nothing could be checked: no kubeconfig, no cluster.
+    pub fn run(self) -> anyhow::Result<bool> {
+        cluster::block_on(async {
+            let cluster = self.cluster.connect().await?;
+            let progress = Progress::new();
+            let lines = if self.pre {
+                let skipped = match &self.values {
+                    Some(file) => pre::skipped_subnets(file)?,
+                    None => Vec::new(),
+                };
+                let facts = pre::gather(&cluster, &self.cluster, &progress).await?;
+                pre::conclude(&facts, &skipped)
+            } else {
+                let facts = installed::gather(&cluster, &progress).await?;
+                installed::conclude(&facts, std::time::SystemTime::now())
+            };
+            drop(progress);
+            let checked = Checked::new(lines);
+            self.cluster.output.print(&checked)?;
+            Ok(checked.failed == 0)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use line::Check;
+
+    #[test]
+    fn counts_and_shows_what_was_found() {
+        let checked = Checked::new(vec![
+            Line::good(Check::KubernetesVersion, "Kubernetes v1.37.2"),
+            Line::warning(Check::OtherMeshes, "Istio is here", "Keep them apart."),
+            Line::failed(Check::Rights, "you may not create secrets", "Ask for it."),
+        ]);
+        insta::assert_snapshot!(checked.text(), @r#"
+        ✓ kubernetes-version   Kubernetes v1.37.2
+        ! other-meshes         Istio is here
+                               → Keep them apart.
+                                 docs/cli.md#other-meshes
+        ✗ rights               you may not create secrets
+                               → Ask for it.
+                                 docs/cli.md#rights
+
+        1 failure, 1 warning.
+        "#);
+        assert_eq!((checked.failed, checked.warnings), (1, 1));
+    }
+}
