@@ -1,4 +1,4 @@
-# `make help` is the index. ARGS="…" is passed on by demo, test and bench.
+# `make help` is the index. ARGS="…" is passed on by demo, test, e2e and bench.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 CARGO ?= cargo
@@ -18,11 +18,18 @@ demo: setup ## Watch mTLS, breaker, fallback, bulkhead and a trace at work (ARGS
 check: setup ## Format, clippy with warnings denied, unit tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --test e2e -- -D warnings
 	$(CARGO) test --lib
 
 .PHONY: test
 test: setup ## Everything: unit tests, and the real binary on the wire
 	$(CARGO) test $(ARGS)
+
+.PHONY: e2e
+e2e: setup ## Against a real Kubernetes: E2E_KUBECONFIG's, kind's, or one built and started here as root (ARGS="part of a test's name")
+	@e2e/cluster up
+	@own=$$(e2e/image) && others=$$(e2e/images) && e2e/cluster load $$own $$others
+	$(CARGO) test --test e2e -- --test-threads=1 $(ARGS)
 
 .PHONY: bench
 bench: setup ## Two hops with mTLS, measured beside Envoy and HAProxy (ARGS="--help" lists what can be set)
@@ -39,6 +46,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: setup ## Clippy, warnings denied
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --test e2e -- -D warnings
 
 .PHONY: crds
 crds: setup ## Write the chart's CRDs anew from the Rust types

@@ -27,9 +27,15 @@ component_dir() { # COMPONENT
 
 build_components() { # COMPONENT…
   command -v go >/dev/null || die "go is missing, which builds the cluster. Get it from https://go.dev/dl"
-  local component
+  local component lock
   for component in "$@"; do
+    [ ! -e "$(component_dir "$component")/.complete" ] || continue
+    # One at a time: who comes second finds it built.
+    mkdir -p "$cache"
+    exec {lock}>"$cache/build.lock"
+    flock "$lock"
     [ -e "$(component_dir "$component")/.complete" ] || build_component "$component"
+    exec {lock}>&-
   done
 }
 

@@ -4,6 +4,10 @@
 image_cache=$cache/images
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# One at a time: who comes second finds the images made.
+mkdir -p "$image_cache"
+exec {images_lock}>"$image_cache/lock"
+flock "$images_lock"
 
 # Makes the image NAME unless there is one of the same recipe, and prints its path.
 # Each of PACKAGES is installed where absent; its programs bring their libraries.
@@ -21,7 +25,6 @@ package_image() { # NAME "PACKAGE…" OCI_ARGUMENT…
   archive=$image_cache/$(tr /: __ <<<"${name#docker.io/}")-$digest.tar
   if [ ! -e "$archive" ]; then
     say "making the image $name"
-    mkdir -p "$image_cache"
     rm -f "${archive%-*}"-*.tar
     package_files "${listed[@]}" >"$work/files"
     busybox_links >"$work/links"
@@ -60,7 +63,6 @@ program_image() { # NAME COMPONENT PATH_IN_IMAGE OCI_ARGUMENT…
   archive=$image_cache/$component-$(component_version "$component").tar
   if [ ! "$archive" -nt "$e2e/images" ]; then
     say "making the image $name"
-    mkdir -p "$image_cache"
     "$e2e/lib/oci.py" --name "$name" --output "$archive" --mkdir /tmp:1777 --entrypoint "$path" "$@" \
       "$(component_dir "$component")/$component=$path"
   fi

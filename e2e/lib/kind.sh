@@ -22,6 +22,7 @@ flavour_kubeconfig() {
 
 kind_up() {
   local nodes=1 node
+  need_programs
   [ "${1:-}" != --nodes ] || nodes=$2
   mkdir -p "$state"
   if ! kind_status 2>/dev/null; then
@@ -45,7 +46,26 @@ kind_load() {
   done
 }
 
-given_up() { given_status; }
+kind_networks() {
+  local node
+  for node in $(kind get nodes --name "$kind_name"); do
+    echo "/proc/$(docker inspect --format '{{.State.Pid}}' "$node")/ns/net"
+  done
+}
+
+# The tests need both programs.
+need_programs() {
+  local program
+  for program in kubectl helm; do
+    command -v "$program" >/dev/null || die "missing: $program"
+  done
+}
+
+given_up() {
+  need_programs
+  given_status
+}
+given_networks() { :; }
 given_down() { say "the cluster of E2E_KUBECONFIG is not ours to remove"; }
 given_status() { kubectl --kubeconfig "$E2E_KUBECONFIG" get nodes -o wide >&2; }
 given_load() { say "not loaded: the cluster of E2E_KUBECONFIG fetches its images from a registry"; }

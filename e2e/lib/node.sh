@@ -7,6 +7,7 @@ containerd_socket() { echo "$state/node$1/containerd.sock"; } # N
 node_ctr() { # N ARGUMENT…
   local node=$1
   shift
+  [ -S "$(containerd_socket "$node")" ] || die "there is no node $node"
   "$(component_dir containerd)/ctr" --address "$(containerd_socket "$node")" --namespace k8s.io "$@"
 }
 
@@ -17,6 +18,7 @@ start_node() { # N
   [ -e "/run/netns/$(node_namespace "$node")" ] || add_node_network "$node"
   make_cgroup "$(node_namespace "$node")"
   start_containerd "$node"
+  [ "$node" = 1 ] || copy_images "$node"
   start_kubelet "$node"
   wait_for 60 "node$node registers and gets addresses for its pods" node_pod_ranges "$node"
   configure_cni "$node"
@@ -58,6 +60,13 @@ END
   wait_for_server "node$node-containerd" 30 node_ctr "$node" version
   make_pause_image
   node_ctr "$node" images import "$cache/images/pause.tar" >/dev/null
+}
+
+# Gives node N the images that the first node has, so that pods may run on either.
+copy_images() { # N
+  local names=()
+  mapfile -t names < <(node_ctr 1 images list --quiet | grep -v ^sha256:)
+  node_ctr 1 images export - "${names[@]}" | node_ctr "$1" images import - >/dev/null
 }
 
 make_pause_image() {
@@ -144,6 +153,24 @@ hostnameOverride: node$node
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 END
   start "node$node-kube-proxy" "$node" "$(component_dir kubernetes)/kube-proxy" --config "$directory/kube-proxy.yaml"
+}
+
+# Removes node N, but the first, which has the control plane.
+remove_node() { # N
+  [ "$1" -gt 1 ] && [ -d "$state/node$1" ] || die "there is no node $1 that could be removed"
+  cluster_kubectl drain "node$1" --ignore-daemonsets --delete-emptydir-data --force --timeout 60s >&2 || true
+  stop_node "$1"
+  cluster_kubectl delete node "node$1" >&2
+  unmount_below "$state/node$1"
+  rm -rf --one-file-system "$state/node$1"
+}
+
+# What the kubelet and containerd mounted, innermost first.
+unmount_below() { # DIRECTORY
+  local target
+  awk -v under="$1/" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r | while read -r target; do
+    umount --lazy "$(printf '%b' "$target")"
+  done
 }
 
 # Ends what node N runs, containers and their shims included.

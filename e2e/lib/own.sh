@@ -85,8 +85,12 @@ own_status() {
   say "To use it: export KUBECONFIG=$kubeconfig PATH=$cache/bin:\$PATH"
 }
 
-own_down() {
+own_down() { # [N]
   local node name
+  if [ $# -gt 0 ]; then
+    remove_node "$1"
+    return
+  fi
   for node in $(own_nodes); do
     stop_node "$node"
   done
@@ -96,15 +100,14 @@ own_down() {
   # The first node's network exists before its directory does.
   remove_node_network 1
   restore_machine_forwarding
-  unmount_state
+  unmount_below "$state"
   rm -rf --one-file-system "$state"
 }
 
-# What the kubelet and containerd mounted, innermost first.
-unmount_state() {
-  local target
-  awk -v under="$state/" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r | while read -r target; do
-    umount --lazy "$(printf '%b' "$target")"
+own_networks() {
+  local node
+  for node in $(own_nodes); do
+    echo "/run/netns/$(node_namespace "$node")"
   done
 }
 

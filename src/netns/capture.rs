@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::BorrowedFd,
     sync::{Arc, Mutex, MutexGuard},
     thread,
 };
@@ -12,6 +13,7 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, eth, recv, socket_with},
     pipe::{PipeFlags, pipe_with},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
 /// The most that is kept between two calls of [`Capture::take`]; what comes after is let go.
@@ -55,6 +57,24 @@ impl Capture {
             .name("capture".to_owned())
             .spawn(move || emptied.empty_until(&stopped))?;
         Ok(Self { tap, _stop: stop })
+    }
+
+    /// Begins to capture in the network namespace that `link` opens, like a file below
+    /// `/run/netns`. A frame is captured at each device that it passes.
+    ///
+    /// # Errors
+    /// When `link` is no network namespace, or this program may not enter it or capture there.
+    pub fn inside(link: BorrowedFd<'_>) -> io::Result<Self> {
+        // A thread's namespace is its own, so a thread of its own goes there; the socket stays.
+        let capture = thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    move_into_link_name_space(link, Some(LinkNameSpaceType::Network))?;
+                    Self::start()
+                })
+                .join()
+        });
+        capture.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// Takes the frames captured so far, Ethernet headers included.

@@ -1,0 +1,15 @@
+//! What every test on the cluster needs.
+//!
+//! Nothing here sleeps and hopes: [`wait::until`] polls for a condition, has a deadline, and says
+//! at the end of it what it saw last.
+
+mod cluster;
+mod namespace;
+mod programs;
+pub mod wait;
+mod wire;
+
+pub use cluster::Cluster;
+pub use namespace::Namespace;
+pub use programs::{helm, kubectl};
+pub use wire::Wire;

@@ -1,0 +1,69 @@
+//! The programs that users type, run as they would.
+
+use std::{env, process::Stdio};
+
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use super::cluster;
+
+/// Runs kubectl and returns what it printed.
+///
+/// # Panics
+/// When it fails, with all it said.
+pub async fn kubectl(arguments: &[&str]) -> String {
+    run(program("kubectl").args(arguments), "").await
+}
+
+/// Runs helm and returns what it printed.
+///
+/// # Panics
+/// When it fails, with all it said.
+pub async fn helm(arguments: &[&str]) -> String {
+    run(program("helm").args(arguments), "").await
+}
+
+/// `kubectl apply` of the manifests in `yaml`.
+pub(super) async fn apply(namespace: &str, yaml: &str) {
+    let mut command = program("kubectl");
+    command.args(["apply", "--namespace", namespace, "--filename", "-"]);
+    run(&mut command, yaml).await;
+}
+
+/// A program that talks to the tests' cluster, whatever the environment says.
+pub(super) fn program(name: &str) -> Command {
+    let mut path = cluster::programs().into_os_string();
+    if let Some(rest) = env::var_os("PATH") {
+        path.push(":");
+        path.push(rest);
+    }
+    let mut command = Command::new("/usr/bin/env");
+    command
+        .arg(name)
+        .env("PATH", path)
+        .env("KUBECONFIG", cluster::kubeconfig());
+    command
+}
+
+async fn run(command: &mut Command, input: &str) -> String {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("env is everywhere");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // It may end without reading; then its output says why.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await.expect("a child of ours");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{:?}: {}\n{stdout}{}",
+        command.as_std(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout
+}

@@ -1,0 +1,4 @@
+//! Tests on a real Kubernetes: `make e2e`. One test at a time, each in a namespace of its own.
+
+mod basics;
+mod harness;
