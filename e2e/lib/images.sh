@@ -18,7 +18,7 @@ package_image() { # NAME "PACKAGE…" OCI_ARGUMENT…
   listed+=(busybox netbase)
   packages "${listed[@]}"
   digest=$({
-    echo "$name $*"
+    echo "$name ${*//"$e2e"/}"
     dpkg-query -W -f '${Package} ${Version}\n' "${listed[@]}" libc6
     find "$e2e/images.d" "$e2e/lib/oci.py" "$e2e/lib/images.sh" -type f -exec cat {} +
   } | sha256sum | cut -c1-12)

@@ -16,7 +16,8 @@ started_at() { # PID
   # The name, in parentheses, may hold spaces; what follows it does not.
   stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
   read -ra stat <<<"${stat##*) }"
-  echo "${stat[19]}"
+  # A zombie has ended, only nobody has asked how.
+  [ "${stat[0]}" != Z ] && echo "${stat[19]}"
 }
 
 start() { # NAME N COMMAND…
@@ -33,21 +34,18 @@ running() { # NAME
   read -r pid started 2>/dev/null <"$state/pids/$1" && [ "$(started_at "$pid")" = "$started" ]
 }
 
-# Ends NAME: asks, then insists after five seconds.
+# Ends NAME, at once: nothing that it could still write is kept.
 stop() { # NAME
-  local pid tries
-  running "$1" || { rm -f "$state/pids/$1"; return 0; }
-  read -r pid _ <"$state/pids/$1"
-  kill "$pid" 2>/dev/null || true
-  for ((tries = 0; tries < 50; tries++)); do
-    running "$1" || break
-    sleep 0.1
-  done
+  local pid
   if running "$1"; then
+    read -r pid _ <"$state/pids/$1"
     kill -KILL "$pid" 2>/dev/null || true
+    wait_for 10 "$1 ends" ended "$1"
   fi
   rm -f "$state/pids/$1"
 }
+
+ended() { ! running "$1"; } # NAME
 
 answers_or_died() { # NAME COMMAND…
   local name=$1
