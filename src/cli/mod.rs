@@ -6,7 +6,6 @@ mod controller;
 mod demo;
 mod get;
 mod init;
-mod log;
 mod proxy;
 mod sample_app;
 mod telemetry;

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 
 use crate::{
+    discovery::CONTROLLER_NAMESPACE,
     identity::SpiffeId,
     proxy::{
         config::{ForwardListener, InterceptPorts, ProxyConfig},
@@ -22,6 +23,9 @@ pub struct Proxy {
     /// HOST:PORT of the controller.
     #[arg(long, env = "OUTRIGGER_CONTROLLER")]
     controller: String,
+    /// The namespace that the controller is installed in: its certificate must name it.
+    #[arg(long, env = "OUTRIGGER_CONTROLLER_NAMESPACE", default_value = CONTROLLER_NAMESPACE)]
+    controller_namespace: String,
     /// PEM file with the certificates that the controller is believed by.
     #[arg(long, env = "OUTRIGGER_TRUST_ANCHORS")]
     trust_anchors: PathBuf,
@@ -93,6 +97,7 @@ impl Proxy {
             forwards: self.forwards.clone(),
             admin: self.admin,
             controller: self.controller.clone(),
+            controller_namespace: self.controller_namespace.clone(),
             trust_anchors: self.trust_anchors.clone(),
             token_file: self.token_file.clone(),
             snapshot_dir: self.snapshot_dir.clone(),

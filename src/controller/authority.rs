@@ -2,14 +2,14 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use tonic::{Request, Response, Status};
 
-use super::token::TokenDigest;
+use super::{peer_limit::PeerLimit, server::PeerAddress, token::TokenDigest};
 use crate::{
     discovery::proto::identity::{
         CertifyRequest, CertifyResponse, identity_server::Identity as IdentityService,
@@ -18,6 +18,7 @@ use crate::{
         SpiffeId,
         ca::{CaError, CertificateAuthority},
     },
+    telemetry::metrics::{CertificateRefusal, Figures},
 };
 
 /// Service account tokens have about 1 KiB.
@@ -62,10 +63,79 @@ impl TokenVerifier for ListedTokens {
 
 /// Signs for whom the verifier vouches.
 pub struct Authority {
-    pub ca: Arc<CertificateAuthority>,
-    pub verifier: Arc<dyn TokenVerifier>,
+    ca: Arc<CertificateAuthority>,
+    verifier: Arc<dyn TokenVerifier>,
     /// How long the certificates are valid.
-    pub lifetime: Duration,
+    lifetime: Duration,
+    limit: Mutex<PeerLimit>,
+    figures: Arc<Figures>,
+}
+
+impl Authority {
+    /// `lifetime`: how long the certificates are valid.
+    pub fn new(
+        ca: Arc<CertificateAuthority>,
+        verifier: Arc<dyn TokenVerifier>,
+        lifetime: Duration,
+        figures: Arc<Figures>,
+    ) -> Self {
+        Self {
+            ca,
+            verifier,
+            lifetime,
+            limit: Mutex::default(),
+            figures,
+        }
+    }
+
+    async fn answer(
+        &self,
+        request: Request<CertifyRequest>,
+    ) -> Result<CertifyResponse, (CertificateRefusal, Status)> {
+        use CertificateRefusal as Why;
+        let from = request.extensions().get::<PeerAddress>().copied();
+        if let Some(PeerAddress(from)) = from
+            && !self.limit().allow(from, Instant::now())
+        {
+            let message = "too many certificate requests from this address: ask again in a second";
+            return Err((Why::RateLimited, Status::resource_exhausted(message)));
+        }
+        let CertifyRequest { token, csr } = request.into_inner();
+        if token.len() > MAX_TOKEN || csr.len() > MAX_CSR {
+            let message = "the token or the CSR is too long";
+            return Err((Why::Request, Status::invalid_argument(message)));
+        }
+        let id = self
+            .verifier
+            .verify(&token)
+            .await
+            .map_err(|refused| match refused {
+                TokenRefused::Unknown => (Why::Token, Status::unauthenticated(refused.to_string())),
+                TokenRefused::Unavailable(_) => {
+                    (Why::Unavailable, Status::unavailable(refused.to_string()))
+                }
+            })?;
+        let chain = self
+            .ca
+            .sign(&id, &csr, self.lifetime, SystemTime::now())
+            .map_err(|error| match error {
+                CaError::Request(_) => (Why::Request, Status::invalid_argument(error.to_string())),
+                _ => {
+                    tracing::error!(%id, %error, "the authority cannot sign");
+                    let message = "the authority cannot sign: its log says why";
+                    (Why::Authority, Status::internal(message))
+                }
+            })?;
+        tracing::info!(%id, "certified");
+        Ok(CertifyResponse {
+            chain: chain.into_iter().map(|der| der.to_vec()).collect(),
+            roots: self.ca.roots_pem(),
+        })
+    }
+
+    fn limit(&self) -> MutexGuard<'_, PeerLimit> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[tonic::async_trait]
@@ -74,31 +144,16 @@ impl IdentityService for Authority {
         &self,
         request: Request<CertifyRequest>,
     ) -> Result<Response<CertifyResponse>, Status> {
-        let CertifyRequest { token, csr } = request.into_inner();
-        if token.len() > MAX_TOKEN || csr.len() > MAX_CSR {
-            return Err(Status::invalid_argument("the token or the CSR is too long"));
-        }
-        let id = self.verifier.verify(&token).await.map_err(|refused| {
-            tracing::warn!(%refused, "no certificate");
-            match refused {
-                TokenRefused::Unknown => Status::unauthenticated(refused.to_string()),
-                TokenRefused::Unavailable(_) => Status::unavailable(refused.to_string()),
+        match self.answer(request).await {
+            Ok(response) => {
+                self.figures.certificates_signed.inc();
+                Ok(Response::new(response))
             }
-        })?;
-        let chain = self
-            .ca
-            .sign(&id, &csr, self.lifetime, SystemTime::now())
-            .map_err(|error| {
-                tracing::warn!(%id, %error, "no certificate");
-                match error {
-                    CaError::Request(_) => Status::invalid_argument(error.to_string()),
-                    _ => Status::internal("the authority cannot sign: its log says why"),
-                }
-            })?;
-        tracing::info!(%id, "certified");
-        Ok(Response::new(CertifyResponse {
-            chain: chain.into_iter().map(|der| der.to_vec()).collect(),
-            roots: self.ca.roots_pem(),
-        }))
+            Err((why, status)) => {
+                self.figures.certificate_refused(why);
+                tracing::warn!(reason = status.message(), "no certificate");
+                Err(status)
+            }
+        }
     }
 }

@@ -4,6 +4,8 @@ pub mod authority;
 pub mod injection;
 pub mod kubernetes;
 mod locate;
+mod own_certificate;
+mod peer_limit;
 pub mod registry_file;
 mod run;
 mod server;
@@ -12,6 +14,7 @@ mod stream;
 pub mod token;
 mod watch;
 
+pub use own_certificate::OwnCertificateError;
 pub use run::{Controller, Options, RunError, Status, read};
 pub use server::Server;
 pub use store::{Delta, Host, Store, Stored, View};

@@ -1,34 +1,22 @@
 //! The controller without Kubernetes: its parts put together, and kept going.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio::{net::TcpListener, sync::watch};
 
 use super::{
     authority::{Authority, ListedTokens},
+    own_certificate::{OwnCertificate, OwnCertificateError},
     registry_file::{InvalidRegistry, Mistake, Registry},
     server::Server,
     store::Store,
     watch as file,
 };
 use crate::{
-    discovery::{
-        controller_id,
-        model::TrustBundle,
-        resource::{Kind, Resource},
-        validate::Problem,
-    },
+    discovery::{CONTROLLER_NAMESPACE, controller_id, resource::Kind, validate::Problem},
     identity::{
-        CertificateRequest, IdentityStore, InvalidSvid, SpiffeId, Svid,
-        ca::{CaError, CertificateAuthority, DEFAULT_LIFETIME},
-        renew::renewal_delay,
-        store::StoreError,
+        IdentityStore,
+        ca::{CaDirectory, CaError, DEFAULT_LIFETIME},
     },
 };
 
@@ -73,10 +61,8 @@ pub enum RunError {
     Listen { addr: SocketAddr, source: io::Error },
     #[error(transparent)]
     Authority(#[from] CaError),
-    #[error("the authority's own certificate cannot be used: {0}")]
-    Svid(#[from] InvalidSvid),
-    #[error("the authority's own certificate cannot be used: {0}")]
-    Identity(#[from] StoreError),
+    #[error(transparent)]
+    OwnCertificate(#[from] OwnCertificateError),
 }
 
 /// What became of the registry file.
@@ -96,9 +82,8 @@ pub struct Controller {
     server: Server,
     store: Arc<Store>,
     tokens: Arc<ListedTokens>,
-    ca: Arc<CertificateAuthority>,
-    identity: IdentityStore,
-    id: SpiffeId,
+    files: CaDirectory,
+    own: OwnCertificate,
     text: String,
     status: watch::Sender<Status>,
 }
@@ -110,18 +95,19 @@ impl Controller {
     /// When any of them fails: there is no last good state to go on with yet.
     pub async fn bind(options: Options) -> Result<Self, RunError> {
         let (text, registry) = read(&options.registry)?;
-        let ca = CertificateAuthority::load_or_create(&options.ca_dir, &registry.trust_domain)?;
-        let ca = Arc::new(ca);
-        let id = controller_id(&registry.trust_domain)
+        let files = CaDirectory::load_or_create(&options.ca_dir, &registry.trust_domain)?;
+        let ca = files.authority().clone();
+        let id = controller_id(&registry.trust_domain, CONTROLLER_NAMESPACE)
             .map_err(|_| CaError::TrustDomain(registry.trust_domain.clone()))?;
-        let identity = IdentityStore::new();
-        SelfCertified {
-            ca: &ca,
-            id: &id,
+        let store = Store::new();
+        let own = OwnCertificate {
+            ca: ca.clone(),
+            id,
             lifetime: options.lifetime,
-            identity: &identity,
-        }
-        .renew()?;
+            identity: IdentityStore::new(),
+            store: store.clone(),
+        };
+        own.renew()?;
 
         let listener =
             TcpListener::bind(options.listen)
@@ -130,15 +116,14 @@ impl Controller {
                     addr: options.listen,
                     source,
                 })?;
-        let store = Store::new();
         let tokens = Arc::new(ListedTokens::default());
-        let authority = Authority {
-            ca: ca.clone(),
-            verifier: tokens.clone(),
-            lifetime: options.lifetime,
-        };
-        let server = Server::new(listener, identity.clone(), store.clone(), authority);
-        publish_roots(&store, &ca);
+        let authority = Authority::new(
+            ca,
+            tokens.clone(),
+            options.lifetime,
+            store.figures().clone(),
+        );
+        let server = Server::new(listener, own.identity.clone(), store.clone(), authority);
         store.replace(registry.resources, &[Kind::TrustBundle]);
         tokens.replace(registry.tokens);
         Ok(Self {
@@ -146,9 +131,8 @@ impl Controller {
             server,
             store,
             tokens,
-            ca,
-            identity,
-            id,
+            files,
+            own,
             text,
             status: watch::Sender::default(),
         })
@@ -162,7 +146,7 @@ impl Controller {
 
     /// The trust bundle, PEM: what a workload needs to trust this controller.
     pub fn roots_pem(&self) -> String {
-        self.ca.roots_pem()
+        self.own.ca.roots_pem()
     }
 
     pub fn store(&self) -> Arc<Store> {
@@ -177,18 +161,11 @@ impl Controller {
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Options {
             registry,
-            lifetime,
             poll,
             ca_poll,
             ..
         } = self.options;
-        let authority = SelfCertified {
-            ca: &self.ca,
-            id: &self.id,
-            lifetime,
-            identity: &self.identity,
-        };
-        let trust_domain = self.ca.trust_domain().to_owned();
+        let trust_domain = self.own.ca.trust_domain().to_owned();
         let reload = |text: &str| {
             let parsed = Registry::parse(&registry, text)
                 .and_then(|parsed| same_trust_domain(&registry, &trust_domain, parsed));
@@ -211,7 +188,8 @@ impl Controller {
             () = shutdown => {}
             () = self.server.run() => {}
             () = file::follow(&registry, poll, self.text, reload) => {}
-            () = authority.follow(&self.store, ca_poll) => {}
+            () = self.own.keep_fresh() => {}
+            () = follow_files(&self.files, ca_poll) => {}
         }
     }
 }
@@ -250,53 +228,12 @@ fn same_trust_domain(
     })
 }
 
-fn publish_roots(store: &Store, ca: &CertificateAuthority) -> usize {
-    let roots = ca.roots_pem();
-    let (name, bundle) = Resource::trust_bundle(ca.trust_domain(), TrustBundle { roots });
-    store.apply([(name, Some(bundle))])
-}
-
-/// The controller's own certificate, from its own authority.
-struct SelfCertified<'a> {
-    ca: &'a CertificateAuthority,
-    id: &'a SpiffeId,
-    lifetime: Duration,
-    identity: &'a IdentityStore,
-}
-
-impl SelfCertified<'_> {
-    fn renew(&self) -> Result<(), RunError> {
-        let request = CertificateRequest::generate();
-        let now = SystemTime::now();
-        let chain = self
-            .ca
-            .sign(self.id, &request.csr_der, self.lifetime, now)?;
-        let roots = self.ca.roots_pem();
-        let svid = Svid::new(chain, request.key)?;
-        self.identity.set(svid, &TrustBundle { roots })?;
-        Ok(())
-    }
-
-    /// Follows the authority's directory, publishes its roots, and keeps the certificate fresh.
-    async fn follow(&self, store: &Store, period: Duration) {
-        loop {
-            let credentials = self.identity.ready().await;
-            let (from, until) = (credentials.not_before, credentials.not_after);
-            let due = renewal_delay(from, until, SystemTime::now(), fastrand::f64());
-            let renew_at = Instant::now() + due;
-            while Instant::now() < renew_at {
-                tokio::time::sleep(period.min(due)).await;
-                if let Err(error) = self.ca.reload() {
-                    tracing::warn!(%error, "the authority goes on with what it has");
-                }
-                if publish_roots(store, self.ca) > 0 {
-                    tracing::info!("the trust bundle has changed");
-                    break;
-                }
-            }
-            if let Err(error) = self.renew() {
-                tracing::error!(%error, "the controller's own certificate was not renewed");
-            }
+/// Looks at the authority's directory for what an operator replaced. Never returns.
+async fn follow_files(files: &CaDirectory, period: Duration) {
+    loop {
+        tokio::time::sleep(period).await;
+        if let Err(error) = files.reload() {
+            tracing::warn!(%error, "the authority goes on with what it has");
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Serves discovery and identity over TLS.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -56,6 +61,10 @@ pub struct Server {
 #[derive(Clone)]
 struct Peer(Option<SpiffeId>);
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PeerAddress(pub(super) IpAddr);
+
 impl Server {
     /// `identity` must hold a certificate by the time the server runs.
     pub fn new(
@@ -100,7 +109,7 @@ impl Server {
             let routes = self.routes.clone();
             connections.spawn(async move {
                 let _place = place;
-                if let Err(error) = serve_connection(stream, acceptor, routes).await {
+                if let Err(error) = serve_connection(stream, from.ip(), acceptor, routes).await {
                     tracing::debug!(%from, %error, "the connection ended");
                 }
             });
@@ -110,6 +119,7 @@ impl Server {
 
 async fn serve_connection(
     tcp: TcpStream,
+    from: IpAddr,
     acceptor: TlsAcceptor,
     routes: Routes,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -117,7 +127,9 @@ async fn serve_connection(
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??;
     let peer = Peer(peer_id(stream.get_ref().1));
     let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
+        let extensions = request.extensions_mut();
+        extensions.insert(peer.clone());
+        extensions.insert(PeerAddress(from.to_canonical()));
         routes.clone().call(request)
     });
     http2::Builder::new(TokioExecutor::new())

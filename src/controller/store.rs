@@ -18,6 +18,7 @@ use crate::{
         resource::{Kind, Named, Resource, ResourceName, version},
     },
     identity::SpiffeId,
+    telemetry::metrics::Figures,
 };
 
 /// A resource as it is sent.
@@ -70,6 +71,7 @@ pub struct Store {
     /// Counts the responses that proxies refused.
     nacks: watch::Sender<u64>,
     next_stream: AtomicU64,
+    figures: Arc<Figures>,
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +93,18 @@ struct Backlog {
 impl Store {
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// One whose figures are shown elsewhere.
+    pub fn with_figures(figures: Arc<Figures>) -> Arc<Self> {
+        Arc::new(Self {
+            figures,
+            ..Default::default()
+        })
+    }
+
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
     }
 
     /// Puts exactly these resources in force, apart from the kinds in `keep`. Returns how many
@@ -157,6 +171,7 @@ impl Store {
     }
 
     pub fn count_nack(&self) {
+        self.figures.nacks.inc();
         self.nacks.send_modify(|nacks| *nacks += 1);
     }
 

@@ -32,12 +32,15 @@ pub struct Controller {
     pub mark: Option<u32>,
 }
 
-/// Who the controller is, in every trust domain.
+/// The namespace in the controller's identity where nobody says otherwise.
+pub const CONTROLLER_NAMESPACE: &str = "outrigger-system";
+
+/// Who the controller is, in the trust domain that it serves from a namespace.
 ///
 /// # Errors
-/// When the trust domain is not one.
-pub fn controller_id(trust_domain: &str) -> Result<SpiffeId, InvalidSpiffeId> {
-    SpiffeId::new(trust_domain, "outrigger-system", "outrigger-controller")
+/// When the trust domain or the namespace is not one.
+pub fn controller_id(trust_domain: &str, namespace: &str) -> Result<SpiffeId, InvalidSpiffeId> {
+    SpiffeId::new(trust_domain, namespace, "outrigger-controller")
 }
 
 /// How to follow the controller.

@@ -16,6 +16,8 @@ mod table;
 pub mod validate;
 
 pub use certify::{Certifier, CertifyError};
-pub use client::{ClientOptions, Controller, DiscoveryClient, Runner, Status, controller_id};
+pub use client::{
+    CONTROLLER_NAMESPACE, ClientOptions, Controller, DiscoveryClient, Runner, Status, controller_id,
+};
 pub use grpc::DialError;
 pub use subscription::{State, Subscription};

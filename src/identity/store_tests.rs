@@ -100,7 +100,7 @@ async fn connections_outlive_the_credentials_that_made_them() {
     let (mut client, mut server) = (client.unwrap(), server.unwrap());
 
     let before = current(&orders);
-    ca.ca.rotate_issuer(SystemTime::now()).unwrap();
+    ca.files.rotate_issuer(SystemTime::now()).unwrap();
     orders.set(ca.svid(&id("orders")), &ca.bundle()).unwrap();
     assert!(!Arc::ptr_eq(&before, &current(&orders)));
 
@@ -125,16 +125,16 @@ async fn a_trust_anchor_rotates_without_a_refused_handshake() {
             server.unwrap_or_else(|e| panic!("{step}: {e}"));
         }
     };
-    ca.ca.rotate_root(SystemTime::now()).unwrap();
+    ca.files.rotate_root(SystemTime::now()).unwrap();
     cart.set_trust(&ca.bundle()).unwrap();
     both_ways("one side has the new root").await;
     orders.set_trust(&ca.bundle()).unwrap();
     both_ways("both have both roots").await;
-    ca.ca.rotate_issuer(SystemTime::now()).unwrap();
+    ca.files.rotate_issuer(SystemTime::now()).unwrap();
     cart.set(ca.svid(&id("cart")), &ca.bundle()).unwrap();
     both_ways("one side is certified under the new root").await;
     orders.set(ca.svid(&id("orders")), &ca.bundle()).unwrap();
-    ca.ca.retire_roots().unwrap();
+    ca.files.retire_roots().unwrap();
     cart.set_trust(&ca.bundle()).unwrap();
     both_ways("one side has dropped the old root").await;
     orders.set_trust(&ca.bundle()).unwrap();

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{
     CertificateRequest, IdentityStore, SpiffeId, Svid,
-    ca::{CertificateAuthority, DEFAULT_LIFETIME},
+    ca::{CaDirectory, CertificateAuthority, DEFAULT_LIFETIME},
     peer_name,
 };
 use crate::discovery::model::TrustBundle;
@@ -30,7 +30,8 @@ pub(crate) fn id(service_account: &str) -> SpiffeId {
 }
 
 pub(crate) struct TestCa {
-    pub(crate) ca: CertificateAuthority,
+    pub(crate) ca: Arc<CertificateAuthority>,
+    pub(crate) files: CaDirectory,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -41,8 +42,9 @@ impl TestCa {
 
     pub(crate) fn of(trust_domain: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ca = CertificateAuthority::load_or_create(dir.path(), trust_domain).unwrap();
-        Self { ca, dir }
+        let files = CaDirectory::load_or_create(dir.path(), trust_domain).unwrap();
+        let ca = files.authority().clone();
+        Self { ca, files, dir }
     }
 
     pub(crate) fn bundle(&self) -> TrustBundle {

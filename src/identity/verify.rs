@@ -4,7 +4,7 @@
 //! constraints, so a SPIFFE ID has to be matched here. Order matters: nothing in a certificate
 //! is believed before its chain is.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
@@ -153,6 +153,18 @@ impl PeerVerifier {
             accept: Accept::TrustDomain(trust_domain.to_owned()),
             client_auth_mandatory: mandatory,
         }
+    }
+
+    /// Verifies the certificate, leaf first, that a server would show at a time.
+    pub(super) fn verify_chain(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<(), Error> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let since = now.duration_since(SystemTime::UNIX_EPOCH);
+        let now = UnixTime::since_unix_epoch(since.unwrap_or_default());
+        self.verify(leaf, intermediates, now, KeyUsage::server_auth())
     }
 
     fn verify(

@@ -256,7 +256,7 @@ fn the_chain_ends_at_a_root_of_the_bundle() {
     assert_eq!(both(&ca, &under_a_leaf), ["unknown_issuer"; 2]);
 
     // While a rotation is under way the bundle has both roots.
-    ca.ca.add_roots(&stranger.ca.roots_pem()).unwrap();
+    ca.files.add_roots(&stranger.ca.roots_pem()).unwrap();
     assert_eq!(both(&ca, &foreign), ["ok"; 2]);
     assert_eq!(both(&ca, &good), ["ok"; 2]);
 }

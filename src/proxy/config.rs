@@ -14,6 +14,8 @@ pub struct ProxyConfig {
     pub forwards: Vec<ForwardListener>,
     pub admin: SocketAddr,
     pub controller: String,
+    /// The namespace that the controller's certificate must name.
+    pub controller_namespace: String,
     pub trust_anchors: PathBuf,
     pub token_file: PathBuf,
     pub snapshot_dir: Option<PathBuf>,

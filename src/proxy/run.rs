@@ -101,7 +101,10 @@ impl Proxy {
         );
         let drain_asked = Arc::new(Notify::new());
         let admin = Admin {
-            metrics: shared.metrics.clone(),
+            metrics: Box::new({
+                let shared = shared.clone();
+                move || shared.metrics.encode()
+            }),
             readiness: readiness.clone(),
             log_level: observability.log_level,
             config: Box::new({
@@ -166,7 +169,7 @@ fn discover(
 ) -> anyhow::Result<DiscoveryClient> {
     let controller = Controller {
         address: config.controller.clone(),
-        identity: controller_id(config.identity.trust_domain())?,
+        identity: controller_id(config.identity.trust_domain(), &config.controller_namespace)?,
         mark: config.mark,
     };
     let mut options = ClientOptions::new(

@@ -39,7 +39,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What the admin port shows and sets off.
 pub struct Admin {
-    pub metrics: Metrics,
+    /// What `/metrics` shows, in the OpenMetrics text format.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     pub readiness: Readiness,
     pub log_level: LogLevel,
     /// What `/config` shows: no secrets, the port has no lock on it.
@@ -113,7 +114,7 @@ impl Admin {
             }
             "/live" => text(StatusCode::OK, "live\n"),
             "/ready" => self.ready(),
-            "/metrics" => page(Metrics::CONTENT_TYPE, self.metrics.encode()),
+            "/metrics" => page(Metrics::CONTENT_TYPE, (self.metrics)()),
             "/config" => page("application/json", format!("{:#}\n", (self.config)())),
             "/log-level" | "/drain" => self.change(request).await,
             _ => text(

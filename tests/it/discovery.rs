@@ -16,7 +16,7 @@ use outrigger::{
         model::{Destination, Endpoints, Service, ServiceKey},
         resource::{Discovered, Resource},
     },
-    identity::{IdentityStore, ca::CertificateAuthority},
+    identity::{IdentityStore, ca::CaDirectory},
 };
 use tokio::{
     sync::{oneshot, watch},
@@ -338,7 +338,7 @@ async fn a_new_root_reaches_the_proxies() {
     };
     until(&mut bundle, |state| roots(state) == 1).await;
 
-    CertificateAuthority::load_or_create(&mesh.path("ca"), "mesh.local")
+    CaDirectory::load_or_create(&mesh.path("ca"), "mesh.local")
         .unwrap()
         .rotate_root(std::time::SystemTime::now())
         .unwrap();

@@ -1,6 +1,10 @@
 //! How the mesh is set up, as the chart's values say: one YAML file, read at the start.
 
-use std::time::Duration;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +25,31 @@ pub struct MeshConfig {
     pub default_access: DefaultAccess,
     /// What pods are given.
     pub injection: InjectionConfig,
+}
+
+impl MeshConfig {
+    /// # Errors
+    /// When the file cannot be read, or says what this version does not know.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        serde_saphyr::from_str(&text).map_err(|error| ConfigError::Content {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    #[error("{path} cannot be read: {source}: is the ConfigMap outrigger-config mounted?")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is not the mesh's configuration: {reason}")]
+    Content { path: PathBuf, reason: String },
 }
 
 impl Default for MeshConfig {

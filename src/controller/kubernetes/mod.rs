@@ -2,7 +2,19 @@
 //! became of each object back into its status.
 
 pub mod api;
+mod authenticate;
+mod bundle;
+mod ca_secret;
 pub mod config;
+mod custody;
 pub mod findings;
+mod leader;
 pub mod lower;
+mod objects;
 pub mod registry;
+mod roots;
+mod run;
+
+pub use authenticate::AUDIENCE;
+pub use ca_secret::CaSecretError;
+pub use run::{Listen, Options, RunError, run};

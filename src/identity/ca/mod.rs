@@ -1,11 +1,12 @@
 //! The mesh's certificate authority: a root, an issuer under it, and the signing of requests.
 //!
-//! Lives in a directory of four files. `root.pem` is the trust bundle, `issuer.pem` and
-//! `issuer.key` sign. `root.key` is there only where the root was made here; an operator who
-//! brings an issuer keeps the root's key elsewhere, and then rotates both by replacing the files.
-//! What is missing on the first run is made. Who may have which name is the caller's to decide.
+//! An authority is three texts in PEM: the trust bundle, the issuer's chain and the issuer's key.
+//! Where they are kept is somebody else's part: [`CaDirectory`] keeps them in files. Who may have
+//! which name is the caller's to decide.
 
+mod directory;
 mod files;
+mod make;
 mod mint;
 mod state;
 
@@ -17,15 +18,22 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rcgen::{KeyPair, SubjectPublicKeyInfo};
+use rcgen::SubjectPublicKeyInfo;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
-use self::{
-    files::{Directory, ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
-    state::State,
+use self::state::State;
+pub(crate) use self::state::to_pem;
+pub use self::{
+    directory::CaDirectory,
+    make::{MadeIssuer, SigningRoot},
+    state::{AuthorityPem, Part},
 };
-use super::{CLOCK_SKEW, InvalidSpiffeId, InvalidTrustBundle, SpiffeId, TrustAnchors};
+use super::{
+    CLOCK_SKEW, CertificateRequest, InvalidSpiffeId, InvalidTrustBundle, SpiffeId, TrustAnchors,
+    verify::PeerVerifier,
+};
 
 /// How long a workload's certificate is valid unless somebody says otherwise.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,8 +44,11 @@ pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub enum CaError {
     #[error("{path}: {source}: is the CA's directory there, and writable on the first run?")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{path} {problem}")]
-    File { path: PathBuf, problem: String },
+    /// A text that cannot be used, by the place that it came from.
+    #[error("{place} {problem}")]
+    Part { place: String, problem: String },
+    #[error("{certificate} is not the certificate of {key}: replace both together")]
+    KeyMismatch { certificate: String, key: String },
     #[error("{dir} holds no root.key: replace issuer.pem and issuer.key with ones that you signed")]
     NoRootKey { dir: PathBuf },
     #[error(transparent)]
@@ -50,6 +61,10 @@ pub enum CaError {
     Request(&'static str),
     #[error("the issuer's certificate has expired: rotate the issuer")]
     IssuerExpired,
+    #[error(
+        "no peer would accept what the issuer signs ({0}): is it allowed to issue certificates?"
+    )]
+    Chain(rustls::Error),
     #[error("the certificate could not be made: {0}")]
     Mint(#[from] rcgen::Error),
 }
@@ -60,9 +75,11 @@ impl CaError {
         Self::Io { path, source }
     }
 
-    fn file(path: PathBuf, problem: impl Into<String>) -> Self {
-        let problem = problem.into();
-        Self::File { path, problem }
+    fn part(place: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Part {
+            place: place.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -70,34 +87,40 @@ impl CaError {
 #[derive(Debug)]
 pub struct CertificateAuthority {
     trust_domain: String,
-    dir: Directory,
     state: ArcSwap<State>,
+    changed: watch::Sender<()>,
 }
 
 impl CertificateAuthority {
-    /// Reads the authority from its directory, making what a first run lacks.
-    ///
     /// # Errors
-    /// When the directory cannot be read or written, or its files do not belong together.
-    pub fn load_or_create(dir: &Path, trust_domain: &str) -> Result<Self, CaError> {
-        SpiffeId::new(trust_domain, "any", "any")
-            .map_err(|_: InvalidSpiffeId| CaError::TrustDomain(trust_domain.to_owned()))?;
-        let dir = Directory::new(dir);
-        let state = match State::load(&dir)? {
-            Some(state) => state,
-            None => {
-                let _lock = dir.lock()?;
-                match State::load(&dir)? {
-                    Some(state) => state,
-                    None => complete(&dir, trust_domain, SystemTime::now())?,
-                }
-            }
-        };
+    /// When the texts cannot be read or do not belong together, or the trust domain is not one.
+    pub fn from_pem(trust_domain: &str, pem: &AuthorityPem) -> Result<Self, CaError> {
+        check_trust_domain(trust_domain)?;
         Ok(Self {
             trust_domain: trust_domain.to_owned(),
-            dir,
-            state: ArcSwap::from_pointee(state),
+            state: ArcSwap::from_pointee(State::from_pem(pem)?),
+            changed: watch::Sender::default(),
         })
+    }
+
+    /// Goes on with other roots and another issuer. What the last one signed stays valid for who
+    /// still has its root.
+    ///
+    /// # Errors
+    /// When the texts cannot be read or do not belong together; the last state stays in force.
+    pub fn replace(&self, pem: &AuthorityPem) -> Result<(), CaError> {
+        let state = State::from_pem(pem)?;
+        let changes = !self.state.load().is_same(&state);
+        if changes {
+            self.state.store(Arc::new(state));
+            self.changed.send_replace(());
+        }
+        Ok(())
+    }
+
+    /// Tells of every later [`replace`](Self::replace) by something else than what was there.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     pub fn trust_domain(&self) -> &str {
@@ -139,9 +162,29 @@ impl CertificateAuthority {
             .collect())
     }
 
+    /// Signs a certificate for nobody and verifies it as a peer would.
+    ///
+    /// # Errors
+    /// When it would be refused, as below an issuer that is constrained or of an unknown algorithm.
+    pub fn try_out(&self, now: SystemTime) -> Result<(), CaError> {
+        let nobody = SpiffeId::new(&self.trust_domain, "none", "nobody")
+            .map_err(|_| CaError::TrustDomain(self.trust_domain.clone()))?;
+        let request = CertificateRequest::generate();
+        let chain = self.sign(&nobody, &request.csr_der, DEFAULT_LIFETIME, now)?;
+        let anchors = TrustAnchors::from_pem(&self.roots_pem())?;
+        PeerVerifier::of_server(anchors, nobody)
+            .verify_chain(&chain, now)
+            .map_err(CaError::Chain)
+    }
+
     /// The trust bundle, PEM.
     pub fn roots_pem(&self) -> String {
         self.state.load().roots_pem()
+    }
+
+    /// The roots that the issuer leads to, PEM: the part of the bundle that is needed from here on.
+    pub fn issuing_roots_pem(&self) -> String {
+        self.state.load().issuing_roots_pem()
     }
 
     /// From and until when the issuer is valid: [`renewal_delay`](super::renew::renewal_delay)
@@ -149,141 +192,12 @@ impl CertificateAuthority {
     pub fn issuer_validity(&self) -> (SystemTime, SystemTime) {
         self.state.load().issuer_validity
     }
-
-    /// Signs with a new issuer from here on, under the root whose key is here. What the last one
-    /// signed stays valid.
-    ///
-    /// # Errors
-    /// When the root's key is not here, or the files cannot be written.
-    pub fn rotate_issuer(&self, now: SystemTime) -> Result<(), CaError> {
-        self.change(|| write_issuer(&self.dir, &self.trust_domain, now))
-    }
-
-    /// The first step of a trust-anchor rotation: a new root joins the bundle. Once every proxy
-    /// has the bundle, [`rotate_issuer`](Self::rotate_issuer) signs under it; once every
-    /// certificate was renewed, [`retire_roots`](Self::retire_roots) drops the old one.
-    ///
-    /// # Errors
-    /// When the root's key is kept elsewhere, or the files cannot be written.
-    pub fn rotate_root(&self, now: SystemTime) -> Result<(), CaError> {
-        self.change(|| {
-            self.require_root_key()?;
-            write_root(&self.dir, &self.trust_domain, now)
-        })
-    }
-
-    /// Adds roots that somebody else keeps the keys of to the bundle.
-    ///
-    /// # Errors
-    /// When `pem` is not a trust bundle, or the file cannot be written.
-    pub fn add_roots(&self, pem: &str) -> Result<(), CaError> {
-        TrustAnchors::from_pem(pem)?;
-        self.change(|| append_roots(&self.dir, pem))
-    }
-
-    /// Drops every root that the current issuer does not lead to.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn retire_roots(&self) -> Result<(), CaError> {
-        self.change(|| {
-            let kept = self.state.load().issuing_roots_pem();
-            self.dir.write_certificates(ROOT_CERT, &kept)
-        })
-    }
-
-    /// Reads the files again, after somebody replaced them.
-    ///
-    /// # Errors
-    /// When they do not belong together; the last state stays in force.
-    pub fn reload(&self) -> Result<(), CaError> {
-        let state = State::load(&self.dir)?.ok_or_else(|| {
-            CaError::file(
-                self.dir.as_path().to_owned(),
-                "lacks some of root.pem, issuer.pem and issuer.key",
-            )
-        })?;
-        self.state.store(Arc::new(state));
-        Ok(())
-    }
-
-    fn change(&self, write: impl FnOnce() -> Result<(), CaError>) -> Result<(), CaError> {
-        let _lock = self.dir.lock()?;
-        self.reload()?;
-        write()?;
-        self.reload()
-    }
-
-    fn require_root_key(&self) -> Result<(), CaError> {
-        match self.dir.read(ROOT_KEY)? {
-            Some(_) => Ok(()),
-            None => Err(CaError::NoRootKey {
-                dir: self.dir.as_path().to_owned(),
-            }),
-        }
-    }
 }
 
-/// Makes what is missing. A crash at any point leaves what the next run completes: on a first run
-/// keys are written before their certificates, so a certificate without its key is never ours.
-fn complete(dir: &Directory, trust_domain: &str, now: SystemTime) -> Result<State, CaError> {
-    let missing = |name| dir.read(name).map(|text| text.is_none());
-    if missing(ROOT_CERT)? {
-        if !missing(ISSUER_CERT)? {
-            let problem = "is missing, but issuer.pem is there: put its root back beside it";
-            return Err(CaError::file(dir.path(ROOT_CERT), problem));
-        }
-        write_root(dir, trust_domain, now)?;
-    } else if missing(ROOT_KEY)? {
-        let problem = "is missing or without its key, and there is no root.key to sign another: \
-                       put issuer.pem and issuer.key beside root.pem";
-        return Err(CaError::file(dir.path(ISSUER_CERT), problem));
-    }
-    write_issuer(dir, trust_domain, now)?;
-    State::load(dir)?
-        .ok_or_else(|| CaError::file(dir.path(ISSUER_CERT), "was removed while it was being made"))
-}
-
-/// In a rotation the bundle is written before the key: until the key follows, the old root goes on
-/// signing. On the first run it is the other way round, and a key that is there is used.
-fn write_root(dir: &Directory, trust_domain: &str, now: SystemTime) -> Result<(), CaError> {
-    let first_run = dir.read(ROOT_CERT)?.is_none();
-    let key = match dir.read(ROOT_KEY)? {
-        Some(pem) if first_run => state::key_pair(&dir.path(ROOT_KEY), &pem)?,
-        _ => KeyPair::generate()?,
-    };
-    let root = mint::root(trust_domain, &key, now)?;
-    let pem = state::to_pem(&[root]);
-    if first_run {
-        dir.write_key(ROOT_KEY, &key.serialize_pem())?;
-        append_roots(dir, &pem)
-    } else {
-        append_roots(dir, &pem)?;
-        dir.write_key(ROOT_KEY, &key.serialize_pem())
-    }
-}
-
-fn append_roots(dir: &Directory, pem: &str) -> Result<(), CaError> {
-    let mut roots = match dir.read(ROOT_CERT)? {
-        Some(present) => state::certificates(&dir.path(ROOT_CERT), &present)?,
-        None => Vec::new(),
-    };
-    for root in state::certificates(&dir.path(ROOT_CERT), pem)? {
-        if !roots.contains(&root) {
-            roots.push(root);
-        }
-    }
-    dir.write_certificates(ROOT_CERT, &state::to_pem(&roots))
-}
-
-fn write_issuer(dir: &Directory, trust_domain: &str, now: SystemTime) -> Result<(), CaError> {
-    let root = state::SigningRoot::load(dir)?.ok_or_else(|| CaError::NoRootKey {
-        dir: dir.as_path().to_owned(),
-    })?;
-    let key = KeyPair::generate()?;
-    let issuer = mint::issuer(trust_domain, &key, &root.issuer()?, root.not_after, now)?;
-    dir.write_key(ISSUER_KEY, &key.serialize_pem())?;
-    dir.write_certificates(ISSUER_CERT, &state::to_pem(&[issuer]))
+fn check_trust_domain(trust_domain: &str) -> Result<(), CaError> {
+    SpiffeId::new(trust_domain, "any", "any")
+        .map(drop)
+        .map_err(|_: InvalidSpiffeId| CaError::TrustDomain(trust_domain.to_owned()))
 }
 
 /// The key of a request, once it is shown that the requester holds the private half.

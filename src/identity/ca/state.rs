@@ -1,17 +1,48 @@
-//! What the CA's files say, once it is checked that they belong together.
+//! What an authority's texts say, once it is checked that they belong together.
 
-use std::{path::Path, time::SystemTime};
+use std::time::SystemTime;
 
 use pem::{EncodeConfig, LineEnding, Pem};
 use rcgen::{Issuer, KeyPair, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::prelude::X509Certificate;
 
-use super::{
-    CaError,
-    files::{Directory, ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
-};
+use super::CaError;
 use crate::identity::{names, svid::validity};
+
+/// A text in PEM, and where it came from: what an error about it names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Part {
+    pub place: String,
+    pub pem: String,
+}
+
+impl Part {
+    pub fn new(place: impl Into<String>, pem: impl Into<String>) -> Self {
+        Self {
+            place: place.into(),
+            pem: pem.into(),
+        }
+    }
+}
+
+/// Without the text, which may be a key.
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Part").field("place", &self.place).finish()
+    }
+}
+
+/// What an authority is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityPem {
+    /// The trust bundle.
+    pub roots: Part,
+    /// The issuer's certificate, then what leads from it to a root.
+    pub chain: Part,
+    /// The issuer's private key.
+    pub key: Part,
+}
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -23,31 +54,20 @@ pub(super) struct State {
 }
 
 impl State {
-    /// `None` where a file is missing, or a rotation was cut off between a key and its
-    /// certificate: what has to be completed first.
-    pub(super) fn load(dir: &Directory) -> Result<Option<Self>, CaError> {
-        let (Some(roots), Some(chain), Some(key)) = (
-            dir.read(ROOT_CERT)?,
-            dir.read(ISSUER_CERT)?,
-            dir.read(ISSUER_KEY)?,
-        ) else {
-            return Ok(None);
-        };
-        let issuer_path = dir.path(ISSUER_CERT);
-        let roots = certificates(&dir.path(ROOT_CERT), &roots)?;
-        let chain = certificates(&issuer_path, &chain)?;
-        let key = key_pair(&dir.path(ISSUER_KEY), &key)?;
-        let certificate = parse(&issuer_path, &chain[0])?;
+    pub(super) fn from_pem(pem: &AuthorityPem) -> Result<Self, CaError> {
+        let roots = certificates(&pem.roots)?;
+        let chain = certificates(&pem.chain)?;
+        let key = key_pair(&pem.key)?;
+        let certificate = parse(&pem.chain.place, &chain[0])?;
         if certificate.public_key().raw != key.subject_public_key_info() {
-            if dir.read(ROOT_KEY)?.is_some() {
-                return Ok(None);
-            }
-            let problem = "is not the certificate of issuer.key: replace both together";
-            return Err(CaError::file(issuer_path, problem));
+            return Err(CaError::KeyMismatch {
+                certificate: pem.chain.place.clone(),
+                key: pem.key.place.clone(),
+            });
         }
         if !certificate.is_ca() {
             let problem = "is not a CA's certificate: it may not sign others";
-            return Err(CaError::file(issuer_path, problem));
+            return Err(CaError::part(&pem.chain.place, problem));
         }
         let issuer_validity = validity(&certificate);
         let state = Self {
@@ -57,10 +77,18 @@ impl State {
             issuer_validity,
         };
         if state.issuing_roots().next().is_none() {
-            let problem = "is signed by none of the certificates in root.pem: add its root there";
-            return Err(CaError::file(issuer_path, problem));
+            let problem = format!(
+                "is signed by none of the certificates in {}: add its root there",
+                pem.roots.place
+            );
+            return Err(CaError::part(&pem.chain.place, problem));
         }
-        Ok(Some(state))
+        Ok(state)
+    }
+
+    /// The chain tells its key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.roots == other.roots && self.chain == other.chain
     }
 
     pub(super) fn roots_pem(&self) -> String {
@@ -84,60 +112,35 @@ impl State {
     }
 }
 
-/// A root whose key is here.
-pub(super) struct SigningRoot {
-    certificate: CertificateDer<'static>,
-    key: KeyPair,
-    pub(super) not_after: SystemTime,
-}
-
-impl SigningRoot {
-    /// `None` where `root.key` or its certificate is kept elsewhere.
-    pub(super) fn load(dir: &Directory) -> Result<Option<Self>, CaError> {
-        let (Some(roots), Some(key)) = (dir.read(ROOT_CERT)?, dir.read(ROOT_KEY)?) else {
-            return Ok(None);
-        };
-        let path = dir.path(ROOT_CERT);
-        let key = key_pair(&dir.path(ROOT_KEY), &key)?;
-        for certificate in certificates(&path, &roots)? {
-            let parsed = parse(&path, &certificate)?;
-            if parsed.public_key().raw == key.subject_public_key_info() {
-                let (_, not_after) = validity(&parsed);
-                return Ok(Some(Self {
-                    certificate,
-                    key,
-                    not_after,
-                }));
-            }
-        }
-        let problem = "does not hold the certificate of root.key: put it back, or remove the key";
-        Err(CaError::file(path, problem))
-    }
-
-    pub(super) fn issuer(&self) -> Result<Issuer<'static, &KeyPair>, rcgen::Error> {
-        Issuer::from_ca_cert_der(&self.certificate, &self.key)
-    }
-}
-
 /// At least one.
-pub(super) fn certificates(
-    path: &Path,
-    pem: &str,
-) -> Result<Vec<CertificateDer<'static>>, CaError> {
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+pub(super) fn certificates(part: &Part) -> Result<Vec<CertificateDer<'static>>, CaError> {
+    let certificates = CertificateDer::pem_slice_iter(part.pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| CaError::file(path.to_owned(), format!("is not valid PEM: {e}")))?;
+        .map_err(|e| CaError::part(&part.place, format!("is not valid PEM: {e}")))?;
     if certificates.is_empty() {
         let problem = "holds no certificate: PEM is expected";
-        return Err(CaError::file(path.to_owned(), problem));
+        return Err(CaError::part(&part.place, problem));
     }
     for certificate in &certificates {
-        parse(path, certificate)?;
+        parse(&part.place, certificate)?;
     }
     Ok(certificates)
 }
 
-pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
+/// All certificates of the parts, each once, in their order.
+pub(super) fn union<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Result<String, CaError> {
+    let mut union = Vec::new();
+    for part in parts {
+        for certificate in certificates(part)? {
+            if !union.contains(&certificate) {
+                union.push(certificate);
+            }
+        }
+    }
+    Ok(to_pem(&union))
+}
+
+pub(crate) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
     let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
     certificates
         .iter()
@@ -145,16 +148,19 @@ pub(super) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
         .collect()
 }
 
-pub(super) fn key_pair(path: &Path, pem: &str) -> Result<KeyPair, CaError> {
-    PrivateKeyDer::from_pem_slice(pem.as_bytes())
+pub(super) fn key_pair(part: &Part) -> Result<KeyPair, CaError> {
+    PrivateKeyDer::from_pem_slice(part.pem.as_bytes())
         .map_err(|e| e.to_string())
         .and_then(|der| KeyPair::try_from(&der).map_err(|e| e.to_string()))
-        .map_err(|e| CaError::file(path.to_owned(), format!("is not a usable private key: {e}")))
+        .map_err(|e| CaError::part(&part.place, format!("is not a usable private key: {e}")))
 }
 
-fn parse<'a>(path: &Path, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, CaError> {
+pub(super) fn parse<'a>(
+    place: &str,
+    der: &'a CertificateDer<'_>,
+) -> Result<X509Certificate<'a>, CaError> {
     names::parse(der).map_err(|_| {
         let problem = "holds a certificate that cannot be read: is it X.509?";
-        CaError::file(path.to_owned(), problem)
+        CaError::part(place, problem)
     })
 }

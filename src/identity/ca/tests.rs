@@ -1,9 +1,12 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use rcgen::{CertificateParams, IsCa, SanType};
+use rcgen::{CertificateParams, IsCa, KeyPair, SanType};
 use rustls::pki_types::CertificateDer;
 
-use super::*;
+use super::{
+    files::{ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
+    *,
+};
 use crate::identity::{
     CertificateRequest, InvalidSvid, Svid, certificate_id, names,
     svid::validity,
@@ -12,8 +15,8 @@ use crate::identity::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn open(dir: &Path) -> Result<CertificateAuthority, CaError> {
-    CertificateAuthority::load_or_create(dir, "mesh.local")
+fn open(dir: &Path) -> Result<CaDirectory, CaError> {
+    CaDirectory::load_or_create(dir, "mesh.local")
 }
 
 fn sign(ca: &CertificateAuthority, csr: &[u8]) -> Result<Vec<CertificateDer<'static>>, CaError> {
@@ -31,7 +34,7 @@ fn message(result: Result<impl Sized, CaError>) -> String {
 
 #[test]
 fn the_first_run_makes_four_files_and_the_second_reads_them() {
-    let TestCa { ca, dir } = TestCa::new();
+    let TestCa { ca, dir, .. } = TestCa::new();
     let mut files: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
         .map(|entry| entry.unwrap())
@@ -52,6 +55,7 @@ fn the_first_run_makes_four_files_and_the_second_reads_them() {
         ]
     );
     let again = open(dir.path()).unwrap();
+    let again = again.authority();
     assert_eq!(again.roots_pem(), ca.roots_pem());
     assert_eq!(again.state.load().chain, ca.state.load().chain);
 }
@@ -61,7 +65,7 @@ fn first_runs_at_once_end_with_one_authority() {
     let dir = tempfile::tempdir().unwrap();
     let roots: Vec<String> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| open(dir.path()).unwrap().roots_pem()))
+            .map(|_| scope.spawn(|| open(dir.path()).unwrap().authority().roots_pem()))
             .collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect()
     });
@@ -70,7 +74,7 @@ fn first_runs_at_once_end_with_one_authority() {
 
 #[test]
 fn a_certificate_names_one_uri_for_both_sides_of_tls() {
-    let TestCa { ca, dir: _dir } = TestCa::new();
+    let TestCa { ca, dir: _dir, .. } = TestCa::new();
     // Certificates know no parts of a second.
     let now = whole_seconds(SystemTime::now());
     let request = CertificateRequest::generate();
@@ -100,7 +104,7 @@ fn a_certificate_names_one_uri_for_both_sides_of_tls() {
 
 #[test]
 fn only_the_key_of_a_request_counts() {
-    let TestCa { ca, dir: _dir } = TestCa::new();
+    let TestCa { ca, dir: _dir, .. } = TestCa::new();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(["victim.shop".to_owned()]).unwrap();
     params.subject_alt_names.push(SanType::URI(
@@ -115,7 +119,7 @@ fn only_the_key_of_a_request_counts() {
 
 #[test]
 fn requests_that_prove_no_key_are_refused() {
-    let TestCa { ca, dir: _dir } = TestCa::new();
+    let TestCa { ca, dir: _dir, .. } = TestCa::new();
     let good = CertificateRequest::generate().csr_der;
     assert!(sign(&ca, &good).is_ok());
 
@@ -136,7 +140,7 @@ fn requests_that_prove_no_key_are_refused() {
 
 #[test]
 fn nothing_is_signed_for_another_trust_domain_or_beyond_the_issuer() {
-    let TestCa { ca, dir: _dir } = TestCa::new();
+    let TestCa { ca, dir: _dir, .. } = TestCa::new();
     let csr = CertificateRequest::generate().csr_der;
     let foreign = SpiffeId::new("other.local", "shop", "cart").unwrap();
     let now = SystemTime::now();
@@ -152,7 +156,7 @@ fn nothing_is_signed_for_another_trust_domain_or_beyond_the_issuer() {
         Err(CaError::IssuerExpired)
     ));
     assert!(matches!(
-        CertificateAuthority::load_or_create(Path::new("/nowhere"), "Mesh.local"),
+        CaDirectory::load_or_create(Path::new("/nowhere"), "Mesh.local"),
         Err(CaError::TrustDomain(_))
     ));
 }
@@ -165,7 +169,7 @@ fn a_first_run_that_was_cut_off_is_completed() {
         &[ROOT_KEY, ROOT_CERT],
         &[ROOT_KEY, ROOT_CERT, ISSUER_KEY],
     ] {
-        let TestCa { ca: _, dir } = TestCa::new();
+        let TestCa { dir, .. } = TestCa::new();
         let root_key = fs::read(dir.path().join(ROOT_KEY)).unwrap();
         for name in [ROOT_KEY, ROOT_CERT, ISSUER_KEY, ISSUER_CERT] {
             if !kept.contains(&name) {
@@ -173,7 +177,7 @@ fn a_first_run_that_was_cut_off_is_completed() {
             }
         }
         let ca = open(dir.path()).unwrap();
-        assert!(sign(&ca, &CertificateRequest::generate().csr_der).is_ok());
+        assert!(sign(ca.authority(), &CertificateRequest::generate().csr_der).is_ok());
         let key_kept = fs::read(dir.path().join(ROOT_KEY)).unwrap() == root_key;
         assert_eq!(key_kept, kept.contains(&ROOT_KEY), "{kept:?}");
     }
@@ -181,11 +185,11 @@ fn a_first_run_that_was_cut_off_is_completed() {
 
 #[test]
 fn a_rotation_that_was_cut_off_is_completed() {
-    let TestCa { ca: _, dir } = TestCa::new();
+    let TestCa { dir, .. } = TestCa::new();
     let stray = KeyPair::generate().unwrap().serialize_pem();
     fs::write(dir.path().join(ISSUER_KEY), stray).unwrap();
     let ca = open(dir.path()).unwrap();
-    assert!(sign(&ca, &CertificateRequest::generate().csr_der).is_ok());
+    assert!(sign(ca.authority(), &CertificateRequest::generate().csr_der).is_ok());
 
     // The new root has joined the bundle, its key was not written yet.
     let old_key = fs::read(dir.path().join(ROOT_KEY)).unwrap();
@@ -199,10 +203,10 @@ fn a_rotation_that_was_cut_off_is_completed() {
 
 #[test]
 fn an_issuer_that_somebody_else_signed_is_taken_as_it_is() {
-    let TestCa { ca, dir } = TestCa::new();
+    let TestCa { ca, dir, .. } = TestCa::new();
     fs::remove_file(dir.path().join(ROOT_KEY)).unwrap();
     let brought = open(dir.path()).unwrap();
-    assert!(sign(&brought, &CertificateRequest::generate().csr_der).is_ok());
+    assert!(sign(brought.authority(), &CertificateRequest::generate().csr_der).is_ok());
     let now = SystemTime::now();
     for result in [brought.rotate_issuer(now), brought.rotate_root(now)] {
         assert!(matches!(result, Err(CaError::NoRootKey { .. })));
@@ -211,13 +215,16 @@ fn an_issuer_that_somebody_else_signed_is_taken_as_it_is() {
     let other = TestCa::new();
     brought.add_roots(&other.ca.roots_pem()).unwrap();
     brought.add_roots(&other.ca.roots_pem()).unwrap();
-    assert_eq!(brought.roots_pem(), ca.roots_pem() + &other.ca.roots_pem());
+    assert_eq!(
+        brought.authority().roots_pem(),
+        ca.roots_pem() + &other.ca.roots_pem()
+    );
     for name in [ISSUER_CERT, ISSUER_KEY] {
         fs::copy(other.dir.path().join(name), dir.path().join(name)).unwrap();
     }
     brought.reload().unwrap();
     brought.retire_roots().unwrap();
-    assert_eq!(brought.roots_pem(), other.ca.roots_pem());
+    assert_eq!(brought.authority().roots_pem(), other.ca.roots_pem());
 }
 
 #[test]
@@ -225,7 +232,7 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     let other = TestCa::new();
     let foreign = |name: &str| fs::read(other.dir.path().join(name)).unwrap();
     let broken = |edit: &dyn Fn(&Path)| {
-        let TestCa { ca: _, dir } = TestCa::new();
+        let TestCa { dir, .. } = TestCa::new();
         fs::remove_file(dir.path().join(ROOT_KEY)).unwrap();
         edit(dir.path());
         message(open(dir.path()))

@@ -23,7 +23,10 @@ async fn port(token_file: Option<&Path>) -> Port {
     let drains = Arc::new(AtomicUsize::new(0));
     let drained = drains.clone();
     let admin = Admin {
-        metrics: Metrics::new(),
+        metrics: {
+            let metrics = Metrics::new();
+            Box::new(move || metrics.encode())
+        },
         readiness: readiness.clone(),
         log_level: LogLevel::for_tests(),
         config: Box::new(|| serde_json::json!({ "routes": ["shop/cart"] })),

@@ -53,7 +53,7 @@ pub struct Losses {
     pub task_failures: Counter,
 }
 
-fn unix_seconds(at: SystemTime) -> i64 {
+pub(super) fn unix_seconds(at: SystemTime) -> i64 {
     let since = at
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -61,7 +61,7 @@ fn unix_seconds(at: SystemTime) -> i64 {
 }
 
 /// A sample without labels.
-fn alone<V>(value: V) -> [([(&'static str, &'static str); 0], V); 1] {
+pub(super) fn alone<V>(value: V) -> [([(&'static str, &'static str); 0], V); 1] {
     [([], value)]
 }
 

@@ -5,6 +5,7 @@
 
 mod connections;
 mod control;
+mod control_plane;
 mod page;
 mod primitives;
 mod process;
@@ -23,6 +24,7 @@ pub use connections::{
     ConnectionProtocol, Connections, HandshakeResult, OpenConnection, TcpLabels, TcpSeries,
 };
 pub use control::{Certificate, Discovery, Losses};
+pub use control_plane::{CertificateRefusal, ControlPlane, Figures};
 pub use primitives::{Counter, Gauge, GaugeGuard, Histogram};
 pub use requests::{FallbackKind, HttpProtocol, RequestLabels, RequestSeries};
 pub use resilience::{

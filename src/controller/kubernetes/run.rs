@@ -1,0 +1,266 @@
+//! The controller on Kubernetes: its parts put together, and kept going.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use kube::Client;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use super::{
+    authenticate::TokenReviews,
+    config::MeshConfig,
+    custody::Custody,
+    leader::Campaign,
+    registry::{self, Registry},
+    roots,
+};
+use crate::{
+    controller::{
+        OwnCertificateError, Store, authority::Authority, own_certificate::OwnCertificate,
+        server::Server,
+    },
+    discovery::controller_id,
+    identity::{IdentityStore, InvalidSpiffeId, SpiffeId},
+    telemetry::{admin::Admin, logging::LogLevel, metrics::ControlPlane, readiness::Readiness},
+};
+
+const LEASE: &str = "outrigger-controller";
+
+/// How to run.
+pub struct Options {
+    pub config: MeshConfig,
+    /// The namespace that the controller is installed in.
+    pub namespace: String,
+    /// Another for every replica.
+    pub pod: String,
+    /// Where proxies connect.
+    pub listen: Listen,
+    /// Where the API server asks for injection.
+    pub webhook_listen: Listen,
+    pub admin: Listen,
+    pub log_level: LogLevel,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug)]
+pub enum Listen {
+    At(SocketAddr),
+    /// Every address of either family.
+    Everywhere(u16),
+}
+
+/// Why the controller cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    #[error(
+        "no Kubernetes to run on ({0}): run it in a pod, set KUBECONFIG, or give --registry FILE \
+         where there is no Kubernetes"
+    )]
+    NoCluster(Box<dyn std::error::Error + Send + Sync>),
+    #[error("the trust domain {0:?} of the configuration cannot be in an identity: {1}")]
+    TrustDomain(String, InvalidSpiffeId),
+    #[error("{addr} cannot be listened on: {source}: is another controller running?")]
+    Listen { addr: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    OwnCertificate(#[from] OwnCertificateError),
+    #[error("the controller's part {part} {how}; without it the mesh would decay unseen")]
+    Part { part: &'static str, how: String },
+}
+
+impl Listen {
+    /// # Errors
+    /// When the address is taken, or not one of this machine.
+    pub async fn bind(self) -> Result<TcpListener, RunError> {
+        let bind = async |addr: SocketAddr| {
+            let bound = TcpListener::bind(addr).await;
+            bound.map_err(|source| RunError::Listen { addr, source })
+        };
+        match self {
+            Self::At(addr) => bind(addr).await,
+            // Where the machine has no IPv6, IPv4 is everything.
+            Self::Everywhere(port) => match bind((Ipv6Addr::UNSPECIFIED, port).into()).await {
+                Ok(listener) => Ok(listener),
+                Err(_) => bind((Ipv4Addr::UNSPECIFIED, port).into()).await,
+            },
+        }
+    }
+}
+
+/// The parts that run until the process ends. One that ends by itself, or panics, ends it.
+#[derive(Default)]
+struct Parts(JoinSet<Result<Infallible, RunError>>);
+
+impl Parts {
+    fn add(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(async move {
+            part.await;
+            let how = "ended".to_owned();
+            Err(RunError::Part { part: name, how })
+        });
+    }
+
+    fn add_fallible(
+        &mut self,
+        part: impl Future<Output = Result<Infallible, RunError>> + Send + 'static,
+    ) {
+        self.0.spawn(part);
+    }
+
+    /// The first end of any.
+    async fn ended(&mut self) -> RunError {
+        match self.0.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(never))) => match never {},
+            Some(Err(panic)) => RunError::Part {
+                part: "task",
+                how: format!("panicked: {panic}"),
+            },
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Runs until `shutdown` completes; every connection is closed then.
+///
+/// # Errors
+/// When it cannot start, or a part of it has failed.
+pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    let trust_domain = options.config.trust_domain.clone();
+    let id = controller_id(&trust_domain, &options.namespace)
+        .map_err(|error| RunError::TrustDomain(trust_domain.clone(), error))?;
+    let client = connect().await?;
+    let readiness = Readiness::default();
+    let metrics = ControlPlane::default();
+    let store = Store::with_figures(metrics.figures().clone());
+    let mut parts = Parts::default();
+
+    let admin = Admin {
+        metrics: Box::new({
+            let metrics = metrics.clone();
+            move || metrics.encode()
+        }),
+        readiness: readiness.clone(),
+        log_level: options.log_level,
+        config: Box::new({
+            let config = options.config.clone();
+            move || serde_json::to_value(&config).unwrap_or_default()
+        }),
+        drain: Box::new(|| {}),
+        token_file: None,
+    };
+    let admin_listener = options.admin.bind().await?;
+    parts.add("admin port", async move {
+        if let Err(error) = admin.serve(admin_listener).await {
+            tracing::error!(%error, "the admin port has failed");
+        }
+    });
+
+    let mut campaign = Campaign::new(
+        client.clone(),
+        &options.namespace,
+        LEASE,
+        &options.pod,
+        metrics.figures().clone(),
+    );
+    let leadership = campaign.leadership();
+    let custody = Arc::new(Custody::new(
+        &client,
+        &options.namespace,
+        &trust_domain,
+        options.config.certificate_lifetime,
+    ));
+    let part = custody.clone();
+    parts.add("authority", async move { part.follow().await });
+    let (part, leads) = (custody.clone(), leadership.clone());
+    parts.add("authority keeper", async move {
+        leads.while_leading(|| part.keep()).await;
+    });
+    let (part, leads) = (custody.clone(), leadership.clone());
+    let (api, namespace) = (client.clone(), options.namespace.clone());
+    parts.add("trust bundle copies", async move {
+        leads
+            .while_leading(|| roots::copy(api.clone(), &namespace, part.published()))
+            .await;
+    });
+
+    let registry = Registry::new(client.clone(), store.clone(), &options.config)
+        .map_err(|error| RunError::TrustDomain(trust_domain, error))?;
+    let cluster = registry.handle();
+    parts.add("registry", registry.run());
+    let service = Service {
+        id,
+        lifetime: options.config.certificate_lifetime,
+        client,
+        custody,
+        cluster,
+        store,
+        readiness,
+    };
+    let listener = options.listen.bind().await?;
+    parts.add_fallible(service.run(listener));
+
+    let ended = tokio::select! {
+        () = shutdown => Ok(()),
+        () = campaign.run() => Ok(()),
+        error = parts.ended() => Err(error),
+    };
+    campaign.release().await;
+    ended
+}
+
+async fn connect() -> Result<Client, RunError> {
+    let config = kube::Config::infer().await;
+    let config = config.map_err(|error| RunError::NoCluster(error.into()))?;
+    Client::try_from(config).map_err(|error| RunError::NoCluster(error.into()))
+}
+
+/// What proxies talk to.
+struct Service {
+    id: SpiffeId,
+    /// How long workloads' certificates are valid.
+    lifetime: Duration,
+    client: Client,
+    custody: Arc<Custody>,
+    cluster: registry::Handle,
+    store: Arc<Store>,
+    readiness: Readiness,
+}
+
+impl Service {
+    /// Serves once there is all that a proxy needs: an answer from half a registry would be wrong.
+    async fn run(self, listener: TcpListener) -> Result<Infallible, RunError> {
+        let authority = self.readiness.block("certificate authority");
+        let cluster = self.readiness.block("registry");
+        let ca = async {
+            let ca = self.custody.authority().await;
+            drop(authority);
+            ca
+        };
+        let synced = async {
+            self.cluster.synced().await;
+            drop(cluster);
+        };
+        let (ca, ()) = tokio::join!(ca, synced);
+        let own = OwnCertificate {
+            ca: ca.clone(),
+            id: self.id,
+            lifetime: self.lifetime,
+            identity: IdentityStore::new(),
+            store: self.store.clone(),
+        };
+        own.renew()?;
+        let verifier = Arc::new(TokenReviews::new(self.client, ca.trust_domain()));
+        let authority = Authority::new(ca, verifier, self.lifetime, self.store.figures().clone());
+        let server = Server::new(listener, own.identity.clone(), self.store, authority);
+        tracing::info!(id = %own.id, "serving proxies");
+        tokio::join!(server.run(), own.keep_fresh());
+        unreachable!("neither has an end")
+    }
+}
