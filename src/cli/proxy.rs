@@ -1,6 +1,10 @@
 //! `outrigger proxy`: the sidecar.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -54,6 +58,9 @@ pub struct Proxy {
     /// File with the token for admin requests that change something; without it they are refused.
     #[arg(long)]
     admin_token_file: Option<PathBuf>,
+    /// This workload's own address: by it the control plane says in which zone it is.
+    #[arg(long, env = "OUTRIGGER_POD_IP")]
+    pod_ip: Option<IpAddr>,
     /// SO_MARK for the proxy's own connections, where interception knows them by it.
     #[arg(long)]
     proxy_mark: Option<u32>,
@@ -101,6 +108,7 @@ impl Proxy {
             trust_anchors: self.trust_anchors.clone(),
             token_file: self.token_file.clone(),
             snapshot_dir: self.snapshot_dir.clone(),
+            pod_ip: self.pod_ip,
             mark: self.proxy_mark,
             max_connections: self.max_connections as usize,
             drain_min: self.drain_min,

@@ -131,6 +131,10 @@ fn one() -> u32 {
     1
 }
 
+fn is_zero(weight: &u32) -> bool {
+    *weight == 0
+}
+
 /// How a workload's own sidecar treats what comes in. Resource name: the workload's SPIFFE ID.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -187,6 +191,14 @@ pub struct Route {
     /// Where to send it, by weight. Empty: the parent service itself (unless a filter redirects).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<Backend>,
+    /// The weight of backends that do not exist or may not be used: their requests are answered
+    /// 500.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unresolved_weight: u32,
+    /// For workloads of this namespace only. Where one has such routes, the others of the service
+    /// do not count for it. Absent: for everyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<Arc<str>>,
     #[serde(default)]
     pub timeouts: RouteTimeouts,
     /// Overrides the service's policy for this route.

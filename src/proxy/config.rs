@@ -1,6 +1,11 @@
 //! What a proxy is started with.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use crate::{identity::SpiffeId, telemetry::Direction};
 
@@ -19,6 +24,8 @@ pub struct ProxyConfig {
     pub trust_anchors: PathBuf,
     pub token_file: PathBuf,
     pub snapshot_dir: Option<PathBuf>,
+    /// The pod's own address, by which the control plane knows where it is.
+    pub pod_ip: Option<IpAddr>,
     /// SO_MARK of the proxy's own connections.
     pub mark: Option<u32>,
     /// Accepted connections at a time, per worker.

@@ -406,14 +406,23 @@ pub struct Picked {
 }
 
 impl Upstream {
-    pub fn new(key: UpstreamKey, state: Arc<UpstreamState>, view: View) -> Self {
+    pub fn new(
+        key: UpstreamKey,
+        state: Arc<UpstreamState>,
+        view: View,
+        zone: Option<Arc<str>>,
+    ) -> Self {
         let authority = key.authority();
+        let config = BalancerConfig {
+            zone,
+            ..Default::default()
+        };
         Self {
             key,
             state,
             view: RefCell::new(view),
             members: RefCell::new(Members {
-                balancer: Balancer::new(BalancerConfig::default()),
+                balancer: Balancer::new(config),
                 endpoints: HashMap::new(),
                 rng: fastrand::Rng::new(),
             }),
@@ -496,6 +505,11 @@ impl Upstream {
             .collect();
         self.state
             .retain(|addr| endpoints.endpoints.iter().any(|e| e.addr == *addr));
+    }
+
+    /// Takes the zone that this proxy is in.
+    pub fn set_zone(&self, zone: Option<Arc<str>>) {
+        self.members.borrow_mut().balancer.set_zone(zone);
     }
 
     pub fn has_endpoints(&self) -> bool {

@@ -25,7 +25,7 @@ use crate::{
         model::{Destination, Endpoint, Endpoints, Protocol, Service, ServiceKey, Workload},
         resource::Resource,
     },
-    identity::IdentityStore,
+    identity::{IdentityStore, SpiffeId},
     resilience::ResiliencePolicy,
     telemetry::{
         Direction,
@@ -163,6 +163,8 @@ pub struct Worker {
     destinations: RefCell<HashMap<SocketAddr, (Subscription<Destination>, Instant)>>,
     series: RefCell<HashMap<RequestLabels, Arc<RequestSeries>>>,
     workload: Subscription<Workload>,
+    /// The zone that this proxy is in, once known.
+    zone: RefCell<Option<Arc<str>>>,
     /// The name of requests that no route matched because there are none.
     pub default_route: Arc<str>,
 }
@@ -181,8 +183,15 @@ impl Worker {
             destinations: RefCell::default(),
             series: RefCell::default(),
             workload,
+            zone: RefCell::default(),
             default_route: "default".into(),
         });
+        if let Some(ip) = worker.shared.config.pod_ip {
+            // Any port does: all that is asked is where the address is.
+            let own = SocketAddr::new(ip, worker.shared.config.admin.port());
+            let own = worker.shared.discovery.destination(own);
+            tokio::task::spawn_local(follow_zone(Rc::downgrade(&worker), own));
+        }
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         let followed = worker.workload.clone();
         tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), followed));
@@ -235,10 +244,11 @@ impl Worker {
         known.unwrap_or_else(|| {
             let upstream =
                 self.create(name.clone(), Protocol::Detect, &ResiliencePolicy::default());
-            follow_service(&upstream, &service);
+            let own = self.shared.config.identity.clone();
+            follow_service(&upstream, &service, own.namespace());
             follow_endpoints(&upstream, &endpoints);
-            let watch =
-                tokio::task::spawn_local(follow(Rc::downgrade(&upstream), service, endpoints));
+            let followed = Rc::downgrade(&upstream);
+            let watch = tokio::task::spawn_local(follow(followed, service, endpoints, own));
             upstream.owns(watch);
             self.upstreams.borrow_mut().insert(name, upstream.clone());
             upstream
@@ -306,7 +316,7 @@ impl Worker {
             policy: Rc::new(policy.clone()),
             routes: Rc::default(),
         };
-        Rc::new(Upstream::new(key, state, view))
+        Rc::new(Upstream::new(key, state, view, self.zone.borrow().clone()))
     }
 
     /// The byte counters of an upstream.
@@ -365,24 +375,50 @@ async fn follow_workload(worker: Weak<Worker>, mut workload: Subscription<Worklo
     }
 }
 
+/// Where the control plane says that this proxy is, every balancer takes into account.
+async fn follow_zone(worker: Weak<Worker>, mut own: Subscription<Destination>) {
+    loop {
+        let zone = match own.current() {
+            State::Present(destination) => match &*destination {
+                Destination::Endpoint { endpoint, .. } => endpoint.zone.clone(),
+                Destination::Service(_) | Destination::Unknown => None,
+            },
+            State::Pending | State::Absent => None,
+        };
+        let Some(worker) = worker.upgrade() else {
+            return;
+        };
+        if *worker.zone.borrow() != zone {
+            for upstream in worker.upstreams.borrow().values() {
+                upstream.set_zone(zone.clone());
+            }
+            worker.zone.replace(zone);
+        }
+        drop(worker);
+        own.changed().await;
+    }
+}
+
 async fn follow(
     upstream: Weak<Upstream>,
     mut service: Subscription<Service>,
     mut endpoints: Subscription<Endpoints>,
+    own: SpiffeId,
 ) {
+    let namespace = own.namespace();
     loop {
         tokio::select! {
-            () = service.changed() => upstream.upgrade().map(|u| follow_service(&u, &service)),
+            () = service.changed() => upstream.upgrade().map(|u| follow_service(&u, &service, namespace)),
             () = endpoints.changed() => upstream.upgrade().map(|u| follow_endpoints(&u, &endpoints)),
         };
     }
 }
 
-fn follow_service(upstream: &Upstream, service: &Subscription<Service>) {
+fn follow_service(upstream: &Upstream, service: &Subscription<Service>, namespace: &str) {
     let State::Present(service) = service.current() else {
         return;
     };
-    match RouteTable::compile(&service) {
+    match RouteTable::compile(&service, namespace) {
         Ok(routes) => upstream.configure(&service, routes),
         // Refused with a NACK when it came, so that this is the last good one already.
         Err(errors) => tracing::error!(upstream = %upstream.key, ?errors, "routes do not compile"),

@@ -117,6 +117,12 @@ impl Balancer {
         changes
     }
 
+    /// Takes the zone that we are in.
+    pub fn set_zone(&mut self, zone: Option<Arc<str>>) {
+        self.config.zone = zone;
+        self.rebuild();
+    }
+
     fn rebuild(&mut self) {
         let own = self.config.zone.as_deref();
         self.members.set_relative_weights(own);

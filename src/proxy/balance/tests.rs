@@ -281,6 +281,27 @@ fn a_cancelled_request_cannot_make_an_endpoint_look_fast() {
 }
 
 #[test]
+fn a_zone_that_is_learned_late_is_preferred_from_then_on() {
+    let set = endpoints([endpoint(0, 1, Some("a")), endpoint(1, 1, Some("b"))]);
+    let near = |balancer: &mut Balancer| {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let picks = (0..200).map(|_| balancer.pick(Instant::now(), &mut rng, |_| 1.0));
+        let picked: Vec<_> = picks.flatten().collect();
+        let stays = |id: &&EndpointId| {
+            let zone = balancer.endpoint(**id).and_then(|e| e.zone.as_deref());
+            zone == Some("a")
+        };
+        picked.iter().filter(stays).count()
+    };
+    let mut balancer = Balancer::new(BalancerConfig::default());
+    balancer.update(&set, Instant::now());
+    let before = near(&mut balancer);
+    assert!((50..150).contains(&before), "{before}");
+    balancer.set_zone(Some("a".into()));
+    assert_eq!(near(&mut balancer), 200);
+}
+
+#[test]
 fn zones_are_preferred_and_spill_over() {
     let zones = [(0, "a"), (1, "a"), (2, "b"), (3, "b")];
     let set = endpoints(zones.map(|(port, zone)| endpoint(port, 1, Some(zone))));

@@ -326,7 +326,7 @@ impl<'a> Routed<'a> {
             Choice::NoBackend => {
                 return Err(Refusal::new(
                     Reason::NoBackend,
-                    "every backend of the route has weight 0",
+                    "the route's backend does not exist, may not be used or has weight 0: see the route's status",
                 ));
             }
         };

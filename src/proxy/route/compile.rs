@@ -17,7 +17,23 @@ use crate::discovery::model::{
     Filter, GrpcMethodMatch, PathMatch, PathRewrite, Redirect, Rewrite, Route, RouteMatch,
 };
 
-pub(super) fn compile(routes: &[Route]) -> Result<RouteTable, Vec<RouteError>> {
+/// The routes that count for clients in `namespace`: their own where there are any, else those
+/// for everyone.
+pub(super) fn for_clients_in<'r>(
+    namespace: &str,
+    routes: &'r [Route],
+) -> impl Iterator<Item = &'r Route> {
+    let own = |route: &Route| route.consumers.as_deref() == Some(namespace);
+    let any_own = routes.iter().any(own);
+    routes.iter().filter(move |route| match any_own {
+        true => route.consumers.as_deref() == Some(namespace),
+        false => route.consumers.is_none(),
+    })
+}
+
+pub(super) fn compile<'r>(
+    routes: impl IntoIterator<Item = &'r Route>,
+) -> Result<RouteTable, Vec<RouteError>> {
     let mut table = RouteTable::default();
     let mut found = Vec::new();
     for route in routes {
@@ -215,7 +231,8 @@ fn rule(index: usize, route: &Route, faults: &mut Faults<'_>) -> RouteRule {
         total_weight: backends
             .iter()
             .map(|backend| u64::from(backend.weight))
-            .sum(),
+            .sum::<u64>()
+            + u64::from(route.unresolved_weight),
         backends,
         filters,
         request_timeout,

@@ -71,18 +71,12 @@ pub struct Selected<'t> {
 }
 
 impl RouteTable {
-    /// # Errors
-    /// Every fault found, each with its route and field: nothing is dropped silently.
-    pub fn compile(service: &Service) -> Result<Self, Vec<RouteError>> {
-        compile::compile(&service.routes)
-    }
-
-    /// As [`compile`](Self::compile), for those who want only the verdict.
+    /// The routes of a service as they are for clients in `namespace`.
     ///
     /// # Errors
-    /// Those of `compile`.
-    pub fn validate(service: &Service) -> Result<(), Vec<RouteError>> {
-        Self::compile(service).map(drop)
+    /// Every fault found, each with its route and field: nothing is dropped silently.
+    pub fn compile(service: &Service, namespace: &str) -> Result<Self, Vec<RouteError>> {
+        compile::compile(compile::for_clients_in(namespace, &service.routes))
     }
 
     /// Whether the service has no routes, so that everything goes to its own endpoints. In a

@@ -22,6 +22,7 @@ pub struct RouteRule {
     pub backend_timeout: Option<Duration>,
     /// In place of the service's.
     pub policy: Option<ResiliencePolicy>,
+    /// Of the backends, and of those that cannot be used.
     pub(super) total_weight: u64,
 }
 
@@ -39,17 +40,19 @@ pub enum Choice<'t> {
     /// The service that the routes are attached to.
     Parent,
     Backend(&'t BackendRule),
-    /// No backend has a weight: answered 500, as the Gateway API has it.
+    /// No backend has a weight, or it fell to one that does not exist or may not be used:
+    /// answered 500, as the Gateway API has it.
     NoBackend,
 }
 
 impl RouteRule {
     /// Chooses a backend by weight.
     pub fn pick_backend(&self, rng: &mut fastrand::Rng) -> Choice<'_> {
+        let unresolved = self.total_weight > 0 && self.backends.is_empty();
         match &self.backends[..] {
-            [] => Choice::Parent,
+            [] if !unresolved => Choice::Parent,
             _ if self.total_weight == 0 => Choice::NoBackend,
-            [only] => Choice::Backend(only),
+            [only] if self.total_weight == u64::from(only.weight) => Choice::Backend(only),
             several => {
                 let mut left = rng.u64(..self.total_weight);
                 let chosen = several.iter().find(|backend| {
@@ -58,7 +61,7 @@ impl RouteRule {
                     left = left.saturating_sub(weight);
                     found
                 });
-                Choice::Backend(chosen.expect("the total is the sum of the weights"))
+                chosen.map_or(Choice::NoBackend, Choice::Backend)
             }
         }
     }

@@ -16,12 +16,18 @@ fn table(routes: Vec<Route>) -> RouteTable {
 }
 
 fn try_table(routes: Vec<Route>) -> Result<RouteTable, Vec<RouteError>> {
-    RouteTable::compile(&Service {
+    try_table_for("shop", routes)
+}
+
+/// As clients in this namespace see it.
+fn try_table_for(namespace: &str, routes: Vec<Route>) -> Result<RouteTable, Vec<RouteError>> {
+    let service = Service {
         key: "shop/cart:80".parse().expect("a key"),
         protocol: Protocol::Http,
         routes,
         policy: Default::default(),
-    })
+    };
+    RouteTable::compile(&service, namespace)
 }
 
 fn route(name: &str, hostnames: &[&str], matches: Vec<RouteMatch>) -> Route {

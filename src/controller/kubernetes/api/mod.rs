@@ -1,4 +1,5 @@
-//! Our own kinds, as the Kubernetes API server holds them.
+//! Our own kinds, as the Kubernetes API server holds them, and those of the Gateway API that are
+//! lowered.
 //!
 //! Whoever lists them should wrap the type in [`kube::core::DeserializeGuard`]: an object that a
 //! newer version wrote then fails alone, and not the whole list.
@@ -7,7 +8,11 @@ pub mod access_policy;
 mod crd;
 #[cfg(test)]
 mod crds_tests;
+pub mod gateway;
+pub mod grpc_route;
+pub mod http_route;
 pub mod policy_status;
+pub mod reference_grant;
 pub mod resilience_policy;
 
 pub use access_policy::{AccessPolicy, AccessPolicySpec};

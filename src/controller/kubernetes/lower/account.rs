@@ -1,13 +1,13 @@
 //! A service account's workload, from what its pods add to it: counted, so that one pod of many
 //! costs what one pod of one does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     address::named_ports,
     index::Index,
     object::{Name, Pod},
-    service,
+    policy, service,
 };
 use crate::discovery::model::{MtlsMode, Protocol, Workload, WorkloadPort};
 
@@ -15,6 +15,7 @@ use crate::discovery::model::{MtlsMode, Protocol, Workload, WorkloadPort};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub account: Name,
+    services: BTreeSet<Name>,
     ports: Vec<(u16, Rank)>,
     strict: bool,
 }
@@ -52,10 +53,12 @@ pub(super) fn claim(index: &Index, name: &Name, pod: &Pod) -> Option<Claim> {
     pod.injected.then_some(())?;
     let namespace = index.namespaces.get(&name.namespace);
     let opaque = pod.opaque.as_ref().or(namespace.map(|all| &all.opaque));
+    let mut services = BTreeSet::new();
     let mut ports: Vec<_> = named_ports(index, name, pod)
         .into_iter()
         .filter_map(|(port, key)| {
             let service = Name::new(key.namespace, key.name);
+            services.insert(service.clone());
             let said = opaque.is_some_and(|ports| ports.contains(port));
             let protocol = if said {
                 Protocol::Tcp
@@ -73,6 +76,7 @@ pub(super) fn claim(index: &Index, name: &Name, pod: &Pod) -> Option<Claim> {
     let mtls = pod.mtls.or(namespace.and_then(|all| all.mtls));
     Some(Claim {
         account: Name::new(name.namespace.clone(), pod.service_account.clone()),
+        services,
         ports,
         strict: mtls == Some(MtlsMode::Strict),
     })
@@ -82,38 +86,41 @@ pub(super) fn claim(index: &Index, name: &Name, pod: &Pod) -> Option<Claim> {
 pub(super) struct Account {
     pods: u32,
     strict: u32,
-    ports: BTreeMap<(u16, Rank), u32>,
+    services: Counts<Name>,
+    ports: Counts<(u16, Rank)>,
 }
 
 impl Account {
     pub fn add(&mut self, claim: &Claim) {
         self.pods += 1;
         self.strict += u32::from(claim.strict);
-        for port in &claim.ports {
-            *self.ports.entry(*port).or_default() += 1;
-        }
+        claim.services.iter().for_each(|s| self.services.add(s));
+        claim.ports.iter().for_each(|port| self.ports.add(port));
     }
 
     pub fn subtract(&mut self, claim: &Claim) {
         self.pods -= 1;
         self.strict -= u32::from(claim.strict);
-        for port in &claim.ports {
-            if let Some(count) = self.ports.get_mut(port) {
-                *count -= 1;
-                if *count == 0 {
-                    self.ports.remove(port);
-                }
-            }
-        }
+        claim
+            .services
+            .iter()
+            .for_each(|s| self.services.subtract(s));
+        claim
+            .ports
+            .iter()
+            .for_each(|port| self.ports.subtract(port));
     }
 
     pub fn is_empty(&self) -> bool {
         self.pods == 0
     }
 
-    /// Strict as soon as one of its pods is: an identity has one mode.
-    pub fn workload(&self) -> Workload {
-        let greatest: BTreeMap<u16, Rank> = self.ports.keys().copied().collect();
+    /// Strict as soon as one of its pods is: an identity has one mode. Of the services behind
+    /// which its pods are, the first by name that has a policy lends it.
+    pub fn workload(&self, index: &Index) -> Workload {
+        let greatest: BTreeMap<u16, Rank> = self.ports.0.keys().copied().collect();
+        let mut services = self.services.0.keys();
+        let policy = services.find_map(|service| policy::of_workload(index, service));
         let ports = greatest.into_iter().map(|(port, rank)| WorkloadPort {
             port,
             protocol: rank.protocol(),
@@ -125,7 +132,32 @@ impl Account {
                 MtlsMode::Permissive
             },
             ports: ports.collect(),
-            ..Default::default()
+            policy: policy.unwrap_or_default(),
+        }
+    }
+}
+
+/// How many pods say something.
+#[derive(Debug)]
+struct Counts<T>(BTreeMap<T, u32>);
+
+impl<T> Default for Counts<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord + Clone> Counts<T> {
+    fn add(&mut self, value: &T) {
+        *self.0.entry(value.clone()).or_default() += 1;
+    }
+
+    fn subtract(&mut self, value: &T) {
+        if let Some(count) = self.0.get_mut(value) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(value);
+            }
         }
     }
 }

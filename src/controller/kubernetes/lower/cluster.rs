@@ -1,7 +1,7 @@
 //! The cluster as it is known, and what each change of it touches.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -9,13 +9,22 @@ use std::{
 use super::{
     account::{Account, Claim, claim},
     address::address,
+    dirty::Dirty,
     endpoints::Pods,
-    index::{Index, within},
-    object::{Kind, Name, Namespace, Node, Object, Pod, Service, Slice},
+    index::Index,
+    object::{Kind, Name, Object},
+    policy, route,
     service::service,
 };
 use crate::{
-    controller::store::Host,
+    controller::{
+        kubernetes::findings::{
+            Finding,
+            ObjectKind::{self, GrpcRoute, HttpRoute},
+            ObjectRef,
+        },
+        store::Host,
+    },
     discovery::resource::{Resource, ResourceName},
     identity::{InvalidSpiffeId, SpiffeId},
 };
@@ -25,23 +34,16 @@ use crate::{
 pub struct Update {
     pub resources: Vec<(ResourceName, Option<Resource>)>,
     pub hosts: Vec<(IpAddr, Option<Host>)>,
-}
-
-/// What is to be lowered again.
-#[derive(Debug, Default)]
-struct Dirty {
-    addresses: BTreeSet<IpAddr>,
-    services: BTreeSet<Name>,
-    pods: BTreeSet<Name>,
-    accounts: BTreeSet<Name>,
+    /// Of routes and policies; nothing for one that is gone or nobody asks for.
+    pub findings: Vec<(ObjectRef, Option<Finding>)>,
 }
 
 /// Everything that is watched.
 #[derive(Debug)]
 pub struct Cluster {
     pods: Pods,
-    index: Index,
-    dirty: Dirty,
+    pub(super) index: Index,
+    pub(super) dirty: Dirty,
     claims: HashMap<Name, Claim>,
     accounts: HashMap<Name, Account>,
     /// What was lowered last: the ports of an address, and the ports of a service.
@@ -75,6 +77,10 @@ impl Cluster {
             Object::Pod(pod) => self.set_pod(name, Some(pod)),
             Object::Service(service) => self.set_service(name, Some(service)),
             Object::EndpointSlice(slice) => self.set_slice(name, Some(slice)),
+            Object::HttpRoute(route) => self.set_route(HttpRoute, name, Some(route)),
+            Object::GrpcRoute(route) => self.set_route(GrpcRoute, name, Some(route)),
+            Object::ReferenceGrant(grant) => self.set_grant(name, Some(grant)),
+            Object::ResiliencePolicy(policy) => self.set_policy(name, Some(*policy)),
         }
     }
 
@@ -86,106 +92,31 @@ impl Cluster {
             Kind::Pod => self.set_pod(name, None),
             Kind::Service => self.set_service(name, None),
             Kind::EndpointSlice => self.set_slice(name, None),
+            Kind::HttpRoute => self.set_route(HttpRoute, name, None),
+            Kind::GrpcRoute => self.set_route(GrpcRoute, name, None),
+            Kind::ReferenceGrant => self.set_grant(name, None),
+            Kind::ResiliencePolicy => self.set_policy(name, None),
         }
     }
 
     /// Every object of a kind.
     pub fn names(&self, kind: Kind) -> Vec<Name> {
         let global = |name: &Arc<str>| Name::new("", name.clone());
+        let own = |id: &ObjectRef| Name::new(id.namespace.clone(), id.name.clone());
+        let routes = |kind| {
+            let ids = self.index.routes.keys().filter(|id| id.kind == kind);
+            ids.map(own).collect()
+        };
         match kind {
             Kind::Namespace => self.index.namespaces.keys().map(global).collect(),
             Kind::Node => self.index.nodes.keys().map(global).collect(),
             Kind::Pod => self.index.pods.keys().cloned().collect(),
             Kind::Service => self.index.services.keys().cloned().collect(),
             Kind::EndpointSlice => self.index.slices.keys().cloned().collect(),
-        }
-    }
-
-    fn set_namespace(&mut self, name: &Name, namespace: Option<Namespace>) {
-        let namespaces = &mut self.index.namespaces;
-        let new = namespace.clone().unwrap_or_default();
-        let old = match namespace {
-            Some(namespace) => namespaces.insert(name.name.clone(), namespace),
-            None => namespaces.remove(&name.name),
-        };
-        if old.unwrap_or_default() == new {
-            return;
-        }
-        let pods = within(&self.index.pods, &name.name).cloned();
-        self.dirty.pods.extend(pods);
-        let services = within(&self.index.services, &name.name).cloned();
-        self.dirty.services.extend(services);
-    }
-
-    fn set_node(&mut self, name: &Name, node: Option<Node>) {
-        let new = node.clone().unwrap_or_default();
-        let nodes = &mut self.index.nodes;
-        let old = match node {
-            Some(node) => nodes.insert(name.name.clone(), node),
-            None => nodes.remove(&name.name),
-        };
-        if old.unwrap_or_default() == new {
-            return;
-        }
-        for pod in self.index.pods_on.of(&name.name) {
-            for ip in self.index.pods.get(pod).iter().flat_map(|pod| &pod.ips) {
-                self.dirty.address(&self.index, *ip);
-            }
-        }
-    }
-
-    fn set_pod(&mut self, name: &Name, pod: Option<Pod>) {
-        if self.index.pods.get(name) == pod.as_ref() {
-            return;
-        }
-        let old = self.index.set_pod(name, pod);
-        let new = self.index.pods.get(name);
-        for ip in old.iter().chain(new).flat_map(|pod| &pod.ips) {
-            self.dirty.address(&self.index, *ip);
-        }
-        self.dirty.pods.insert(name.clone());
-    }
-
-    fn set_service(&mut self, name: &Name, service: Option<Service>) {
-        if self.index.services.get(name) == service.as_ref() {
-            return;
-        }
-        let old = self.index.set_service(name, service);
-        let new = self.index.services.get(name);
-        let addresses = old.iter().chain(new).flat_map(|service| &service.addresses);
-        self.dirty.addresses.extend(addresses);
-        self.dirty.services.insert(name.clone());
-        let slices = self.index.slices_of(name);
-        for endpoint in slices.flat_map(|slice| &slice.endpoints) {
-            self.dirty.listed(&self.index, endpoint.ip);
-        }
-    }
-
-    fn set_slice(&mut self, name: &Name, slice: Option<Slice>) {
-        if self.index.slices.get(name) == slice.as_ref() {
-            return;
-        }
-        let old = self.index.set_slice(name, slice);
-        let new = self.index.slices.get(name);
-        for slice in old.iter().chain(new) {
-            let service = Name::new(name.namespace.clone(), slice.service.clone());
-            self.dirty.services.insert(service);
-        }
-        let same_ports =
-            |(old, new): (&Slice, &Slice)| old.ports == new.ports && old.service == new.service;
-        let same = old.as_ref().zip(new).is_some_and(same_ports);
-        let places = |slice: Option<&Slice>| -> BTreeSet<_> {
-            let endpoints = slice.into_iter().flat_map(|slice| &slice.endpoints);
-            endpoints.map(|e| (e.ip, e.pod.clone())).collect()
-        };
-        let (old, new) = (places(old.as_ref()), places(new));
-        let touched: Vec<_> = if same {
-            old.symmetric_difference(&new).collect()
-        } else {
-            old.union(&new).collect()
-        };
-        for (ip, _) in touched {
-            self.dirty.listed(&self.index, *ip);
+            Kind::HttpRoute => routes(HttpRoute),
+            Kind::GrpcRoute => routes(GrpcRoute),
+            Kind::ReferenceGrant => self.index.grants.keys().cloned().collect(),
+            Kind::ResiliencePolicy => self.index.policies.keys().map(own).collect(),
         }
     }
 
@@ -206,6 +137,18 @@ impl Cluster {
         for name in dirty.services {
             self.lower_service(&name, &mut update);
         }
+        update.findings = dirty
+            .objects
+            .into_iter()
+            .map(|id| {
+                let finding = match id.kind {
+                    HttpRoute | GrpcRoute => route::finding(&self.index, &id),
+                    ObjectKind::ResiliencePolicy => policy::finding(&self.index, &id),
+                    ObjectKind::AccessPolicy => None,
+                };
+                (id, finding)
+            })
+            .collect();
         update
     }
 
@@ -240,7 +183,8 @@ impl Cluster {
 
     fn workload(&self, account: &Name) -> (ResourceName, Option<Resource>) {
         let id = self.pods.account(account);
-        let workload = self.accounts.get(account).map(Account::workload);
+        let workload = self.accounts.get(account);
+        let workload = workload.map(|account| account.workload(&self.index));
         let resource = workload.map(|workload| Resource::workload(&id, workload).1);
         (ResourceName::workload(&id), resource)
     }
@@ -281,20 +225,5 @@ impl Cluster {
         update.resources.extend(gone.map(|name| (name, None)));
         let new = new.into_iter().map(|(name, value)| (name, Some(value)));
         update.resources.extend(new);
-    }
-}
-
-impl Dirty {
-    /// Who a pod's address belongs to, or where it is, has changed.
-    fn address(&mut self, index: &Index, ip: IpAddr) {
-        self.addresses.insert(ip);
-        let services = index.listings(ip).map(|(service, _)| service);
-        self.services.extend(services);
-    }
-
-    /// Who lists an address, or how, has changed.
-    fn listed(&mut self, index: &Index, ip: IpAddr) {
-        self.addresses.insert(ip);
-        self.pods.extend(index.pods_at.of(&ip).iter().cloned());
     }
 }

@@ -7,31 +7,37 @@ use std::{
     sync::Arc,
 };
 
-use super::object::{Name, Namespace, Node, Pod, Service, Slice};
+use super::{
+    object::{Grant, Name, Namespace, Node, Pod, Service, Slice},
+    policy::{Policy, Target},
+    reference::Reference,
+    route::{self, Route},
+};
+use crate::controller::kubernetes::findings::ObjectRef;
 
-/// Objects by a key that they have in common, in order of name.
+/// Objects by a key that they have in common, in order.
 #[derive(Debug)]
-pub(super) struct Links<K>(HashMap<K, Vec<Name>>);
+pub(super) struct Links<K, V = Name>(HashMap<K, Vec<V>>);
 
-impl<K> Default for Links<K> {
+impl<K, V> Default for Links<K, V> {
     fn default() -> Self {
         Self(HashMap::new())
     }
 }
 
-impl<K: Eq + Hash> Links<K> {
-    pub fn of(&self, key: &K) -> &[Name] {
+impl<K: Eq + Hash, V: Ord + Clone> Links<K, V> {
+    pub fn of(&self, key: &K) -> &[V] {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
-    pub fn link(&mut self, key: K, name: &Name) {
+    pub fn link(&mut self, key: K, name: &V) {
         let names = self.0.entry(key).or_default();
         if let Err(at) = names.binary_search(name) {
             names.insert(at, name.clone());
         }
     }
 
-    pub fn unlink(&mut self, key: &K, name: &Name) {
+    pub fn unlink(&mut self, key: &K, name: &V) {
         let Some(names) = self.0.get_mut(key) else {
             return;
         };
@@ -61,6 +67,16 @@ pub(super) struct Index {
     pub slices_at: Links<IpAddr>,
     /// Slices by their service.
     pub slices_of: Links<Name>,
+    pub routes: BTreeMap<ObjectRef, Route>,
+    pub policies: BTreeMap<ObjectRef, Policy>,
+    pub grants: BTreeMap<Name, Grant>,
+    /// Routes by the services that they are attached to.
+    pub routes_on: Links<Name, ObjectRef>,
+    pub policies_on: Links<Target, ObjectRef>,
+    /// Routes and policies by the services that they send to.
+    pub senders_to: Links<Name, ObjectRef>,
+    /// Those by the namespaces, other than their own, that they send into.
+    pub senders_into: Links<Arc<str>, ObjectRef>,
 }
 
 impl Index {
@@ -124,6 +140,69 @@ impl Index {
         old
     }
 
+    /// Returns what was there before.
+    pub fn set_route(&mut self, id: &ObjectRef, route: Option<Route>) -> Option<Route> {
+        let old = set(&mut self.routes, id, route);
+        if let Some(old) = &old {
+            for target in &old.parents {
+                self.routes_on.unlink(&route::parent(id, target), id);
+            }
+            unlink_senders(
+                &mut self.senders_to,
+                &mut self.senders_into,
+                id,
+                old.references(),
+            );
+        }
+        if let Some(new) = self.routes.get(id) {
+            for target in &new.parents {
+                self.routes_on.link(route::parent(id, target), id);
+            }
+            link_senders(
+                &mut self.senders_to,
+                &mut self.senders_into,
+                id,
+                new.references(),
+            );
+        }
+        old
+    }
+
+    /// Returns what was there before.
+    pub fn set_policy(&mut self, id: &ObjectRef, policy: Option<Policy>) -> Option<Policy> {
+        let old = set(&mut self.policies, id, policy);
+        if let Some(old) = &old {
+            for target in &old.targets {
+                self.policies_on.unlink(target, id);
+            }
+            unlink_senders(
+                &mut self.senders_to,
+                &mut self.senders_into,
+                id,
+                old.references(),
+            );
+        }
+        if let Some(new) = self.policies.get(id) {
+            for target in &new.targets {
+                self.policies_on.link(target.clone(), id);
+            }
+            link_senders(
+                &mut self.senders_to,
+                &mut self.senders_into,
+                id,
+                new.references(),
+            );
+        }
+        old
+    }
+
+    /// The services that a route is attached to.
+    pub fn parents(&self, id: &ObjectRef) -> impl Iterator<Item = Name> {
+        let route = self.routes.get(id).into_iter();
+        let parents = route.flat_map(|route| &route.parents);
+        parents.map(move |target| route::parent(id, target))
+    }
+
     /// The pod whose network has this address: of several, one that stays rather than one that
     /// goes and may have given it back.
     pub fn pod_at(&self, ip: IpAddr) -> Option<(&Name, &Pod)> {
@@ -157,7 +236,37 @@ impl Index {
     }
 }
 
-pub(super) fn set<T>(map: &mut BTreeMap<Name, T>, name: &Name, value: Option<T>) -> Option<T> {
+fn link_senders<'a>(
+    to: &mut Links<Name, ObjectRef>,
+    into: &mut Links<Arc<str>, ObjectRef>,
+    id: &ObjectRef,
+    references: impl Iterator<Item = &'a Reference>,
+) {
+    for reference in references {
+        to.link(reference.target(), id);
+        if reference.namespace != id.namespace {
+            into.link(reference.namespace.clone(), id);
+        }
+    }
+}
+
+fn unlink_senders<'a>(
+    to: &mut Links<Name, ObjectRef>,
+    into: &mut Links<Arc<str>, ObjectRef>,
+    id: &ObjectRef,
+    references: impl Iterator<Item = &'a Reference>,
+) {
+    for reference in references {
+        to.unlink(&reference.target(), id);
+        into.unlink(&reference.namespace, id);
+    }
+}
+
+pub(super) fn set<K: Ord + Clone, T>(
+    map: &mut BTreeMap<K, T>,
+    name: &K,
+    value: Option<T>,
+) -> Option<T> {
     match value {
         Some(value) => map.insert(name.clone(), value),
         None => map.remove(name),

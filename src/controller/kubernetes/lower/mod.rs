@@ -7,14 +7,19 @@
 mod account;
 mod address;
 mod cluster;
+mod dirty;
 mod endpoints;
 mod index;
 pub mod object;
+mod policy;
 mod ports;
 mod protocol;
 pub mod read;
+mod reference;
+mod route;
 mod service;
 #[cfg(test)]
 mod tests;
+mod touch;
 
 pub use cluster::{Cluster, Update};

@@ -2,8 +2,11 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::ports::PortSet;
-use crate::discovery::model::{MtlsMode, Protocol};
+use super::{policy::Policy, ports::PortSet, route::Route};
+use crate::{
+    controller::kubernetes::api::reference_grant::ReferenceGrantSpec,
+    discovery::model::{MtlsMode, Protocol},
+};
 
 /// An object within its kind; the namespace is empty for what has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +38,10 @@ pub enum Kind {
     Pod,
     Service,
     EndpointSlice,
+    HttpRoute,
+    GrpcRoute,
+    ReferenceGrant,
+    ResiliencePolicy,
 }
 
 /// One object.
@@ -45,7 +52,14 @@ pub enum Object {
     Pod(Pod),
     Service(Service),
     EndpointSlice(Slice),
+    HttpRoute(Route),
+    GrpcRoute(Route),
+    ReferenceGrant(Grant),
+    ResiliencePolicy(Box<Policy>),
 }
+
+/// Who of other namespaces may name what of this one.
+pub type Grant = ReferenceGrantSpec;
 
 /// The defaults of what is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

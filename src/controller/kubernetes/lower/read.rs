@@ -1,12 +1,12 @@
 //! From the API's types to what is kept of them.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1 as core,
     discovery::v1::{Endpoint, EndpointSlice},
 };
-use kube::{Resource, ResourceExt, api::ObjectMeta};
+use kube::{Resource, api::ObjectMeta, core::DeserializeGuard};
 
 use super::{
     object::{
@@ -15,7 +15,9 @@ use super::{
     ports::PortSet,
     protocol::protocol,
 };
-use crate::discovery::model::MtlsMode;
+use crate::{
+    controller::kubernetes::api::reference_grant::ReferenceGrant, discovery::model::MtlsMode,
+};
 
 const OPAQUE_PORTS: &str = "outrigger.dev/opaque-ports";
 const MTLS: &str = "outrigger.dev/mtls";
@@ -24,10 +26,13 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 pub fn name<K: Resource>(object: &K) -> Name {
-    Name::new(
-        object.namespace().unwrap_or_default(),
-        object.meta().name.as_deref().unwrap_or_default(),
-    )
+    name_of(object.meta())
+}
+
+fn name_of(meta: &ObjectMeta) -> Name {
+    let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
+    let (namespace, name): (Arc<str>, Arc<str>) = (text(&meta.namespace), text(&meta.name));
+    Name { namespace, name }
 }
 
 /// `None` for an object that means nothing here.
@@ -128,6 +133,31 @@ impl Read for EndpointSlice {
                 .filter_map(|endpoint| slice_endpoint(namespace, endpoint))
                 .collect(),
         }))
+    }
+}
+
+impl Read for ReferenceGrant {
+    fn read(&self) -> Option<Object> {
+        Some(Object::ReferenceGrant(self.spec.clone()))
+    }
+}
+
+/// What cannot be read means nothing, rather than that nothing of its kind can be listed.
+impl<K: Read + Resource> Read for DeserializeGuard<K>
+where
+    K::DynamicType: Default,
+{
+    fn read(&self) -> Option<Object> {
+        match &self.0 {
+            Ok(object) => object.read(),
+            Err(invalid) => {
+                tracing::warn!(
+                    kind = %K::kind(&Default::default()), name = %name_of(&invalid.metadata), error = invalid.error,
+                    "this object cannot be read and has no effect: was it written by a newer version?"
+                );
+                None
+            }
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use super::{
     endpoints::{Pods, endpoints},
     index::Index,
     object::{Name, Service},
+    policy,
     ports::PortSet,
+    route,
 };
 use crate::discovery::{
     model::{self, Endpoints, Protocol},
@@ -18,6 +20,7 @@ pub(super) fn service(index: &Index, pods: &Pods, name: &Name) -> Vec<Named> {
     let Some(service) = service.filter(|service| !service.external) else {
         return Vec::new();
     };
+    let policy = policy::of_service(index, name);
     let mut resources = Vec::new();
     for port in &service.ports {
         let key = key(name, port.number);
@@ -35,8 +38,8 @@ pub(super) fn service(index: &Index, pods: &Pods, name: &Name) -> Vec<Named> {
             Resource::service(model::Service {
                 key,
                 protocol,
-                routes: Vec::new(),
-                policy: Default::default(),
+                routes: route::routes(index, name, port.number),
+                policy: policy.clone(),
             }),
         ]);
     }

@@ -12,11 +12,15 @@ use futures_util::{
     stream::{BoxStream, SelectAll},
 };
 use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice};
-use kube::Client;
+use kube::{Client, core::DeserializeGuard};
 use tokio::sync::watch as channel;
 
 use self::watch::{Change, Need, watch};
 use super::{
+    api::{
+        ResiliencePolicy, grpc_route::GrpcRoute, http_route::HttpRoute,
+        reference_grant::ReferenceGrant,
+    },
     config::MeshConfig,
     findings::Findings,
     lower::{
@@ -83,6 +87,10 @@ impl Registry {
         registry.add::<core::Pod>(Kind::Pod, Need::Required);
         registry.add::<core::Service>(Kind::Service, Need::Required);
         registry.add::<EndpointSlice>(Kind::EndpointSlice, Need::Required);
+        registry.add_custom::<HttpRoute>(Kind::HttpRoute);
+        registry.add_custom::<GrpcRoute>(Kind::GrpcRoute);
+        registry.add_custom::<ReferenceGrant>(Kind::ReferenceGrant);
+        registry.add_custom::<ResiliencePolicy>(Kind::ResiliencePolicy);
         Ok(registry)
     }
 
@@ -93,6 +101,14 @@ impl Registry {
         self.keeper.pending.insert(kind);
         self.watches
             .push(watch::<K>(self.client.clone(), kind, need));
+    }
+
+    /// A kind that comes with a CRD.
+    fn add_custom<K>(&mut self, kind: Kind)
+    where
+        DeserializeGuard<K>: watch::Watched,
+    {
+        self.add::<DeserializeGuard<K>>(kind, Need::Optional);
     }
 
     pub fn handle(&self) -> Handle {
@@ -182,6 +198,23 @@ impl Keeper {
         let update = self.cluster.flush();
         self.store.apply_hosts(update.hosts);
         self.store.apply(update.resources);
+        if !update.findings.is_empty() {
+            self.findings.send_if_modified(|findings| {
+                let mut changed = false;
+                for (id, finding) in update.findings {
+                    if findings.get(&id) == finding.as_ref() {
+                        continue;
+                    }
+                    changed = true;
+                    let findings = Arc::make_mut(findings);
+                    match finding {
+                        Some(finding) => findings.insert(id, finding),
+                        None => findings.remove(&id),
+                    };
+                }
+                changed
+            });
+        }
         self.synced.send_if_modified(|synced| {
             let first = !std::mem::replace(synced, true);
             if first {

@@ -268,3 +268,61 @@ fn a_thousand_routes_are_looked_up_not_searched() {
     });
     assert_eq!((found.is_some(), probes.get()), (true, 1));
 }
+
+#[test]
+fn a_namespaces_own_routes_take_the_place_of_everyones() {
+    let of = |name: &str, consumers: Option<&str>| Route {
+        consumers: consumers.map(Into::into),
+        ..route(name, &[], vec![])
+    };
+    let routes = || {
+        vec![
+            of("everyone", None),
+            of("bank", Some("bank")),
+            of("pay", Some("pay")),
+        ]
+    };
+    for (namespace, expected) in [("shop", "everyone"), ("bank", "bank"), ("pay", "pay")] {
+        let table = try_table_for(namespace, routes()).expect("valid routes");
+        assert_eq!(table.rules().len(), 1, "never merged");
+        assert_eq!(name(&table, &get("/")), Some(expected), "{namespace}");
+    }
+}
+
+#[test]
+fn another_namespaces_mistake_is_its_own() {
+    let mut wrong = route("bank", &["not a host"], vec![]);
+    wrong.consumers = Some("bank".into());
+    let routes = || vec![route("everyone", &[], vec![]), wrong.clone()];
+    assert!(try_table_for("shop", routes()).is_ok());
+    assert!(try_table_for("bank", routes()).is_err());
+}
+
+#[test]
+fn the_share_of_backends_that_cannot_be_used_is_refused() {
+    let with = |weights: &[u32], unresolved: u32| {
+        let backend = |weight: &u32| crate::discovery::model::Backend {
+            service: "shop/cart:80".parse().expect("a key"),
+            weight: *weight,
+            filters: vec![],
+        };
+        let routes = vec![Route {
+            backends: weights.iter().map(backend).collect(),
+            unresolved_weight: unresolved,
+            ..route("r", &[], vec![])
+        }];
+        let table = try_table(routes).expect("valid routes");
+        let mut rng = fastrand::Rng::with_seed(7);
+        let picks = (0..1_000).map(|_| table.rules()[0].pick_backend(&mut rng));
+        picks
+            .filter(|choice| matches!(choice, Choice::NoBackend))
+            .count()
+    };
+    assert_eq!(with(&[], 0), 0, "the parent");
+    assert_eq!(with(&[1], 0), 0);
+    assert_eq!(with(&[0], 0), 1_000);
+    assert_eq!(with(&[], 1), 1_000);
+    assert_eq!(with(&[0, 0], 1), 1_000);
+    let half = with(&[1, 1], 2);
+    assert!((400..600).contains(&half), "{half}");
+}

@@ -1,5 +1,8 @@
 mod addresses;
+mod attachment;
 mod endpoints;
+mod policies;
+mod rules;
 mod services;
 mod workloads;
 mod world;

@@ -11,10 +11,17 @@ use serde_json::{Value, json};
 use crate::{
     controller::{
         Host,
-        kubernetes::lower::{
-            Cluster,
-            object::{Kind, Name},
-            read::{Read, name},
+        kubernetes::{
+            api::{
+                ResiliencePolicy, grpc_route::GrpcRoute, http_route::HttpRoute,
+                reference_grant::ReferenceGrant,
+            },
+            findings::{Attachment, Findings, ObjectKind, ObjectRef, Verdict},
+            lower::{
+                Cluster,
+                object::{Kind, Name},
+                read::{Read, name},
+            },
         },
     },
     discovery::{
@@ -27,6 +34,7 @@ pub struct World {
     pub cluster: Cluster,
     resources: BTreeMap<ResourceName, Resource>,
     hosts: BTreeMap<IpAddr, Host>,
+    findings: Findings,
 }
 
 /// A world with these objects.
@@ -35,6 +43,7 @@ pub fn world(objects: impl IntoIterator<Item = Value>) -> World {
         cluster: Cluster::new("cluster.local").unwrap(),
         resources: BTreeMap::new(),
         hosts: BTreeMap::new(),
+        findings: Findings::new(),
     };
     world.apply(objects);
     world
@@ -63,6 +72,12 @@ impl World {
                 "Pod" => put::<core::Pod>(cluster, Kind::Pod, object),
                 "Service" => put::<core::Service>(cluster, Kind::Service, object),
                 "EndpointSlice" => put::<EndpointSlice>(cluster, Kind::EndpointSlice, object),
+                "HTTPRoute" => put::<HttpRoute>(cluster, Kind::HttpRoute, object),
+                "GRPCRoute" => put::<GrpcRoute>(cluster, Kind::GrpcRoute, object),
+                "ReferenceGrant" => put::<ReferenceGrant>(cluster, Kind::ReferenceGrant, object),
+                "ResiliencePolicy" => {
+                    put::<ResiliencePolicy>(cluster, Kind::ResiliencePolicy, object)
+                }
                 other => panic!("{other}?"),
             }
         }
@@ -81,6 +96,12 @@ impl World {
             match host {
                 Some(host) => self.hosts.insert(ip, host),
                 None => self.hosts.remove(&ip),
+            };
+        }
+        for (id, finding) in update.findings {
+            match finding {
+                Some(finding) => self.findings.insert(id, finding),
+                None => self.findings.remove(&id),
             };
         }
         let touched = update.resources.iter().map(|(name, _)| name.to_string());
@@ -139,6 +160,42 @@ impl World {
 
     pub fn protocol(&self, key: &str) -> Protocol {
         self.service(key).protocol
+    }
+
+    /// What became of an object at what it is attached to.
+    pub fn attachments(&self, kind: ObjectKind, name: &str) -> Vec<Attachment> {
+        let (namespace, name) = name.split_once('/').unwrap();
+        let id = ObjectRef {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let finding = self.findings.get(&id);
+        finding.map_or_else(Vec::new, |finding| finding.attachments.clone())
+    }
+
+    /// The verdicts at the only thing that an object is attached to: accepted, references
+    /// resolved; empty where all is well, else the reason.
+    pub fn verdicts(&self, kind: ObjectKind, name: &str) -> (&'static str, &'static str) {
+        let attachments = self.attachments(kind, name);
+        assert_eq!(attachments.len(), 1, "{name}");
+        let reason = |verdict: &Verdict| match verdict {
+            Verdict::Good => "",
+            Verdict::Bad { reason, message } => {
+                assert!(!message.is_empty());
+                *reason
+            }
+        };
+        (
+            reason(&attachments[0].accepted),
+            reason(&attachments[0].resolved),
+        )
+    }
+
+    /// The routes in force at a service port, by name.
+    pub fn routes(&self, key: &str) -> Vec<String> {
+        let service = self.service(key);
+        service.routes.iter().map(|r| r.name.to_string()).collect()
     }
 
     /// By `namespace/account`.
@@ -269,4 +326,36 @@ pub fn cart() -> Vec<Value> {
             ],
         ),
     ]
+}
+
+/// A route in `shop` that is attached to a service there.
+pub fn route(kind: &str, name: &str, parent: &str, rules: Value) -> Value {
+    json!({
+        "kind": kind,
+        "metadata": { "namespace": "shop", "name": name, "generation": 3 },
+        "spec": {
+            "parentRefs": [{ "group": "", "kind": "Service", "name": parent }],
+            "rules": rules,
+        },
+    })
+}
+
+pub fn http_route(name: &str, rules: Value) -> Value {
+    route("HTTPRoute", name, "cart", rules)
+}
+
+/// A rule that sends everything to a port of a service.
+pub fn to(service: &str, port: u16) -> Value {
+    json!([{ "backendRefs": [{ "name": service, "port": port }] }])
+}
+
+pub fn grant(namespace: &str, group: &str, kind: &str, from: &str) -> Value {
+    json!({
+        "kind": "ReferenceGrant",
+        "metadata": { "namespace": namespace, "name": "grant" },
+        "spec": {
+            "from": [{ "group": group, "kind": kind, "namespace": from }],
+            "to": [{ "group": "", "kind": "Service" }],
+        },
+    })
 }
