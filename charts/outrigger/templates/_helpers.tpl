@@ -30,6 +30,7 @@ app.kubernetes.io/component: controller
 trustDomain: {{ .trustDomain | quote }}
 clusterDomain: {{ .clusterDomain | quote }}
 certificateLifetime: {{ .certificateLifetime | quote }}
+issuer: {{ .issuer }}
 defaultAccess: {{ .defaultAccess }}
 {{- end }}
 injection:
