@@ -17,4 +17,4 @@ mod watch;
 pub use own_certificate::OwnCertificateError;
 pub use run::{Controller, Options, RunError, Status, read};
 pub use server::Server;
-pub use store::{Delta, Host, Store, Stored, View};
+pub use store::{Delta, Host, Live, Refused, Store, Stored, View};

@@ -3,8 +3,9 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -32,7 +33,7 @@ use crate::{
         },
         identity::identity_server::IdentityServer,
     },
-    identity::{IdentityStore, SpiffeId, peer_id},
+    identity::{IdentityStore, SpiffeId, peer_id, peer_not_after},
 };
 
 /// Connections beyond this wait to be accepted.
@@ -57,9 +58,10 @@ pub struct Server {
     routes: Routes,
 }
 
-/// The identity that the client of a connection proved, if it showed a certificate.
+/// The identity that the client of a connection proved, and until when it holds, if it showed a
+/// certificate.
 #[derive(Clone)]
-struct Peer(Option<SpiffeId>);
+struct Peer(Option<(SpiffeId, SystemTime)>);
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +127,8 @@ async fn serve_connection(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tcp.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??;
-    let peer = Peer(peer_id(stream.get_ref().1));
+    let connection = stream.get_ref().1;
+    let peer = Peer(peer_id(connection).zip(peer_not_after(connection)));
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         let extensions = request.extensions_mut();
         extensions.insert(peer.clone());
@@ -157,9 +160,10 @@ impl AggregatedDiscoveryService for Discovery {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let peer = request.extensions().get::<Peer>();
-        let peer = peer.and_then(|peer| peer.0.clone()).ok_or_else(|| {
+        let (peer, not_after) = peer.and_then(|peer| peer.0.clone()).ok_or_else(|| {
             Status::unauthenticated("discovery needs a certificate of the mesh: certify first")
         })?;
+        let valid_for = not_after.duration_since(SystemTime::now());
         // One place more for the status that ends the stream.
         let (responses, outbound) = mpsc::channel(MAX_IN_FLIGHT + 1);
         let stream = Stream::new(self.store.open(), peer);
@@ -168,6 +172,8 @@ impl AggregatedDiscoveryService for Discovery {
             request.into_inner(),
             responses,
             self.store.clone(),
+            // One that expired since the handshake ends at once.
+            valid_for.unwrap_or_default(),
         ));
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
@@ -179,45 +185,60 @@ async fn follow(
     mut requests: Streaming<DeltaDiscoveryRequest>,
     responses: Responses,
     store: Arc<Store>,
+    valid_for: Duration,
 ) {
+    let mut expired = pin!(tokio::time::sleep(valid_for));
     loop {
         tokio::select! {
             request = requests.message() => match request {
                 Ok(Some(request)) => {
                     if let Err(refusal) = take(&mut stream, request, &store) {
                         tracing::warn!(proxy = stream.node(), peer = %stream.peer(), %refusal, "stream broken off");
-                        let code = match refusal {
-                            Refusal::UnknownType(_) | Refusal::LongName(_) => Status::invalid_argument(refusal.to_string()),
-                            Refusal::TooManySubscriptions => Status::resource_exhausted(refusal.to_string()),
-                        };
-                        // The other side may be gone already.
-                        let _ = responses.try_send(Err(code));
-                        return;
+                        return end(&responses, status(&refusal));
                     }
                 }
                 Ok(None) | Err(_) => return,
             },
             () = stream.changed() => {}
             () = responses.closed() => return,
+            () = &mut expired => {
+                let message = "the certificate of this connection has expired: connect with the next";
+                return end(&responses, Status::unauthenticated(message));
+            }
         }
         while let Some(response) = stream.next_response() {
             // Never full: the channel has a place for every response in flight.
             if responses.try_send(Ok(response)).is_err() {
                 return;
             }
+            store.figures().responses.inc();
         }
     }
 }
 
+/// The last that a stream is told; the other side may be gone already.
+fn end(responses: &Responses, status: Status) {
+    let _ = responses.try_send(Err(status));
+}
+
+fn status(refusal: &Refusal) -> Status {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::UnknownType(_) | Refusal::LongName(_) => Status::invalid_argument(message),
+        Refusal::TooManySubscriptions => Status::resource_exhausted(message),
+        Refusal::ForeignWorkload(_) => Status::permission_denied(message),
+    }
+}
+
 fn take(stream: &mut Stream, request: DeltaDiscoveryRequest, store: &Store) -> Result<(), Refusal> {
-    if let Some(reason) = stream.request(request)? {
+    if let Some(refused) = stream.request(request, Instant::now())? {
         tracing::warn!(
             proxy = stream.node(),
             peer = %stream.peer(),
-            reason,
+            reason = refused.reason,
             "a proxy refused a response: it goes on with what it had"
         );
-        store.count_nack();
+        store.refused(refused);
     }
     Ok(())
 }

@@ -1,16 +1,20 @@
 //! The resources in force, and which stream is to be told of which change. A stream's backlog is
 //! a set of names, so a slow proxy costs memory by what it subscribed to, not by what happened.
 
+mod standing;
+mod view;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::{
     discovery::{
@@ -20,6 +24,9 @@ use crate::{
     identity::SpiffeId,
     telemetry::metrics::Figures,
 };
+
+use self::standing::Standing;
+pub use self::{standing::Live, view::View};
 
 /// A resource as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +77,32 @@ pub struct Store {
     inner: Mutex<Inner>,
     /// Counts the responses that proxies refused.
     nacks: watch::Sender<u64>,
+    refusals: Refusals,
+    standings: AtomicU64,
     next_stream: AtomicU64,
     figures: Arc<Figures>,
+}
+
+/// A response that a proxy refused.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What the proxy calls itself.
+    pub node: String,
+    pub reason: String,
+    /// The resources that the reason is about.
+    pub names: Vec<ResourceName>,
+}
+
+/// Refusals beyond this that nobody has taken are forgotten, the oldest first.
+const MAX_REFUSALS: usize = 256;
+
+#[derive(Debug)]
+struct Refusals(broadcast::Sender<Arc<Refused>>);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(MAX_REFUSALS))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +110,7 @@ struct Inner {
     resources: HashMap<ResourceName, Arc<Stored>>,
     hosts: HashMap<IpAddr, Host>,
     /// In order, so that those of one address are together.
-    subscribers: BTreeMap<ResourceName, HashSet<u64>>,
+    subscribers: BTreeMap<ResourceName, HashMap<u64, Standing>>,
     streams: HashMap<u64, Backlog>,
 }
 
@@ -167,12 +198,34 @@ impl Store {
             id,
             ready,
             known: HashMap::new(),
+            _counted: self.figures.streams.hold(),
         }
     }
 
-    pub fn count_nack(&self) {
+    /// A proxy refused a response.
+    pub fn refused(&self, refused: Refused) {
         self.figures.nacks.inc();
         self.nacks.send_modify(|nacks| *nacks += 1);
+        // Nobody listens where nobody writes Events.
+        let _ = self.refusals.0.send(Arc::new(refused));
+    }
+
+    /// The responses that proxies refuse from now on.
+    pub fn refusals(&self) -> broadcast::Receiver<Arc<Refused>> {
+        self.refusals.0.subscribe()
+    }
+
+    /// How many streams subscribe to any of the resources, and how many of them have acknowledged
+    /// the current version of all that they subscribe to.
+    pub fn live(&self, names: &[ResourceName]) -> Live {
+        let inner = self.lock();
+        let standings = names.iter().filter_map(|name| inner.subscribers.get(name));
+        standing::live(standings.flatten())
+    }
+
+    /// Grows with whatever changes what [`live`](Self::live) answers.
+    pub fn standings(&self) -> u64 {
+        self.standings.load(Relaxed)
     }
 
     /// How many responses proxies refused.
@@ -204,7 +257,7 @@ impl Inner {
             Some(stored) => self.resources.insert(name.clone(), stored),
             None => self.resources.remove(name),
         };
-        self.tell(name);
+        self.tell(name, Instant::now());
         true
     }
 
@@ -227,12 +280,14 @@ impl Inner {
             .take_while(|name| name.kind == first.kind && name.name.starts_with(prefix))
             .cloned()
             .collect();
-        names.iter().for_each(|name| self.tell(name));
+        let now = Instant::now();
+        names.iter().for_each(|name| self.tell(name, now));
         true
     }
 
-    fn tell(&mut self, name: &ResourceName) {
-        for stream in self.subscribers.get(name).into_iter().flatten() {
+    fn tell(&mut self, name: &ResourceName, now: Instant) {
+        for (stream, standing) in self.subscribers.get_mut(name).into_iter().flatten() {
+            *standing = Standing::Behind(Some(now));
             if let Some(backlog) = self.streams.get_mut(stream) {
                 backlog.dirty.insert(name.clone());
                 backlog.ready.notify_one();
@@ -261,106 +316,6 @@ fn by_host(hosts: &HashMap<IpAddr, Host>, name: &ResourceName) -> Option<Arc<Sto
     let addr: SocketAddr = name.name.parse().ok()?;
     let host = hosts.get(&addr.ip())?;
     Some(Stored::new(&host.destination(addr)))
-}
-
-/// What one stream subscribed to and has been told. Dropping it ends its subscriptions.
-#[derive(Debug)]
-pub struct View {
-    store: Arc<Store>,
-    id: u64,
-    ready: Arc<Notify>,
-    known: HashMap<ResourceName, Told>,
-}
-
-/// What the other side was told last.
-#[derive(Debug, PartialEq, Eq)]
-enum Told {
-    Nothing,
-    Absent,
-    Version(String),
-}
-
-impl View {
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
-    /// `at_hand` is the version that the other side has; unless it is the current one, the
-    /// resource is news. Subscribing again asks for it again.
-    pub fn subscribe(&mut self, name: ResourceName, at_hand: Option<String>) {
-        let mut inner = self.store.lock();
-        let subscribers = inner.subscribers.entry(name.clone());
-        subscribers.or_default().insert(self.id);
-        if let Some(backlog) = inner.streams.get_mut(&self.id) {
-            backlog.dirty.insert(name.clone());
-            backlog.ready.notify_one();
-        }
-        drop(inner);
-        let told = at_hand.map_or(Told::Nothing, Told::Version);
-        self.known.insert(name, told);
-    }
-
-    pub fn unsubscribe(&mut self, name: &ResourceName) {
-        self.known.remove(name);
-        self.store.lock().forget(self.id, name);
-    }
-
-    /// Waits for something to [`take`](Self::take).
-    pub async fn changed(&self) {
-        self.ready.notified().await;
-    }
-
-    /// Takes news of one kind: at most `max_names`, and no more once `max_bytes` are exceeded.
-    /// `None` when there are none.
-    pub fn take(&mut self, max_names: usize, max_bytes: usize) -> Option<(Kind, Vec<Delta>)> {
-        let mut inner = self.store.lock();
-        let Inner {
-            resources,
-            hosts,
-            streams,
-            ..
-        } = &mut *inner;
-        let dirty = &mut streams.get_mut(&self.id)?.dirty;
-        let mut kind = None;
-        let mut deltas = Vec::new();
-        let mut bytes = 0;
-        while deltas.len() < max_names && bytes < max_bytes {
-            let Some(name) = dirty.first() else { break };
-            if kind.is_some_and(|kind| kind != name.kind) {
-                break;
-            }
-            let name = dirty.pop_first().expect("it was first");
-            let Some(told) = self.known.get_mut(&name) else {
-                continue;
-            };
-            let current = resources.get(&name).cloned();
-            let current = current.or_else(|| by_host(hosts, &name));
-            let now = current
-                .as_ref()
-                .map_or(Told::Absent, |value| Told::Version(value.version.clone()));
-            if *told != now {
-                *told = now;
-                kind = Some(name.kind);
-                bytes += name.name.len() + current.as_ref().map_or(0, |value| value.json.len());
-                deltas.push((name.name, current));
-            }
-        }
-        kind.map(|kind| (kind, deltas))
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        let mut inner = self.store.lock();
-        for name in self.known.keys() {
-            inner.forget(self.id, name);
-        }
-        inner.streams.remove(&self.id);
-    }
 }
 
 #[cfg(test)]

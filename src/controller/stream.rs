@@ -1,8 +1,8 @@
 //! The controller's side of one discovery stream: pure, requests in, responses out.
 
-use std::collections::HashSet;
+use std::{collections::HashMap, time::Instant};
 
-use super::store::View;
+use super::store::{Delta, Refused, View};
 use crate::{
     discovery::{
         proto::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource},
@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     UnknownType(String),
     #[error("a stream may subscribe to {MAX_SUBSCRIPTIONS} resources: it asked for more")]
     TooManySubscriptions,
+    #[error("{0} is another workload: a proxy may read its own alone")]
+    ForeignWorkload(String),
     #[error("no resource has a name of {0} bytes")]
     LongName(usize),
 }
@@ -43,7 +45,8 @@ pub(super) struct Stream {
     peer: SpiffeId,
     node: String,
     last_nonce: u64,
-    in_flight: HashSet<String>,
+    /// What was sent, by the nonces of responses without an answer.
+    in_flight: HashMap<String, (Kind, Vec<Delta>)>,
 }
 
 impl Stream {
@@ -53,7 +56,7 @@ impl Stream {
             peer,
             node: String::new(),
             last_nonce: 0,
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
         }
     }
 
@@ -62,21 +65,26 @@ impl Stream {
         self.view.changed().await;
     }
 
-    /// Takes a request. Returns why the proxy refused a response, if that is what it says.
+    /// Takes a request. Returns what the proxy refused and why, if that is what it says.
     pub(super) fn request(
         &mut self,
         request: DeltaDiscoveryRequest,
-    ) -> Result<Option<String>, Refusal> {
+        now: Instant,
+    ) -> Result<Option<Refused>, Refusal> {
         if let Some(node) = request.node {
             self.node = shortened(&node.id, 256).to_owned();
         }
         let kind = Kind::from_type_url(&request.type_url)
             .ok_or_else(|| Refusal::UnknownType(shortened(&request.type_url, 256).to_owned()))?;
-        let answers = self.in_flight.remove(&request.response_nonce);
-        let nack = request
-            .error_detail
-            .filter(|_| answers)
-            .map(|detail| shortened(&detail.message, MAX_LOGGED).to_owned());
+        let answered = self.in_flight.remove(&request.response_nonce);
+        let nack = answered.and_then(|(kind, deltas)| {
+            let refused = request
+                .error_detail
+                .map(|detail| self.refused(kind, &deltas, &detail.message));
+            let names = refused.as_ref().map_or(&[][..], |refused| &refused.names);
+            self.view.answered(kind, &deltas, names, now);
+            refused
+        });
 
         let mut versions = request.initial_resource_versions;
         for name in request.resource_names_subscribe {
@@ -86,6 +94,9 @@ impl Stream {
             if name.len() > MAX_NAME {
                 return Err(Refusal::LongName(name.len()));
             }
+            if kind == Kind::Workload && name != self.peer.as_str() {
+                return Err(Refusal::ForeignWorkload(name));
+            }
             let version = versions.remove(&name);
             self.view.subscribe(ResourceName::new(kind, name), version);
         }
@@ -93,6 +104,24 @@ impl Stream {
             self.view.unsubscribe(&ResourceName::new(kind, name));
         }
         Ok(nack)
+    }
+
+    /// A reason names the resources that it is about; the others in the response were taken. One
+    /// that names none is about all.
+    fn refused(&self, kind: Kind, deltas: &[Delta], reason: &str) -> Refused {
+        let all = deltas
+            .iter()
+            .map(|(name, _)| ResourceName::new(kind, name.clone()));
+        let named = |name: &ResourceName| reason.contains(&format!("{name}: "));
+        let mut names: Vec<_> = all.clone().filter(named).collect();
+        if names.is_empty() {
+            names = all.collect();
+        }
+        Refused {
+            node: self.node.clone(),
+            reason: shortened(reason, MAX_LOGGED).to_owned(),
+            names,
+        }
     }
 
     /// The next response, while the proxy keeps up with acknowledging them.
@@ -109,8 +138,7 @@ impl Stream {
             nonce: self.last_nonce.to_string(),
             ..Default::default()
         };
-        self.in_flight.insert(response.nonce.clone());
-        for (name, value) in deltas {
+        for (name, value) in &deltas {
             match value {
                 Some(value) => response.resources.push(WireResource {
                     name: name.to_string(),
@@ -123,6 +151,8 @@ impl Stream {
                 None => response.removed_resources.push(name.to_string()),
             }
         }
+        self.in_flight
+            .insert(response.nonce.clone(), (kind, deltas));
         Some(response)
     }
 
@@ -142,129 +172,5 @@ fn shortened(text: &str, max: usize) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{
-        controller::Store,
-        discovery::{
-            model::TrustBundle,
-            proto::{Node, Status},
-            resource::Resource,
-        },
-    };
-
-    fn stream(store: &Arc<Store>) -> Stream {
-        let peer = "spiffe://mesh.local/ns/shop/sa/cart".parse().unwrap();
-        Stream::new(store.open(), peer)
-    }
-
-    fn publish(store: &Store, roots: usize) {
-        let roots = roots.to_string();
-        let (name, value) = Resource::trust_bundle("mesh.local", TrustBundle { roots });
-        store.apply([(name, Some(value))]);
-    }
-
-    fn request() -> DeltaDiscoveryRequest {
-        DeltaDiscoveryRequest {
-            type_url: Kind::TrustBundle.type_url().into(),
-            ..Default::default()
-        }
-    }
-
-    fn subscribe(names: &[&str]) -> DeltaDiscoveryRequest {
-        DeltaDiscoveryRequest {
-            node: Some(Node {
-                id: "cart-0".into(),
-            }),
-            resource_names_subscribe: names.iter().map(ToString::to_string).collect(),
-            ..request()
-        }
-    }
-
-    #[test]
-    fn a_subscription_is_answered_and_a_removal_is_said() {
-        let store = Store::new();
-        publish(&store, 1);
-        let mut stream = stream(&store);
-        stream.request(subscribe(&["mesh.local", "no"])).unwrap();
-        let response = stream.next_response().unwrap();
-        assert_eq!(response.resources[0].name, "mesh.local");
-        assert_eq!(response.removed_resources, ["no"]);
-        assert_eq!(stream.node(), "cart-0");
-        assert_eq!(stream.next_response(), None);
-
-        store.apply([(ResourceName::trust_bundle("mesh.local"), None)]);
-        let response = stream.next_response().unwrap();
-        assert_eq!(response.removed_resources, ["mesh.local"]);
-    }
-
-    #[test]
-    fn a_refused_response_is_told_with_its_reason_and_not_sent_again() {
-        let store = Store::new();
-        publish(&store, 1);
-        let mut stream = stream(&store);
-        stream.request(subscribe(&["mesh.local"])).unwrap();
-        let nonce = stream.next_response().unwrap().nonce;
-        let nack = |nonce: &str| DeltaDiscoveryRequest {
-            response_nonce: nonce.into(),
-            error_detail: Some(Status {
-                code: 3,
-                message: "roots: no".into(),
-            }),
-            ..request()
-        };
-        assert_eq!(stream.request(nack("77")), Ok(None), "no such response");
-        assert_eq!(stream.request(nack(&nonce)), Ok(Some("roots: no".into())));
-        assert_eq!(stream.next_response(), None);
-    }
-
-    #[test]
-    fn a_proxy_that_acknowledges_nothing_is_sent_a_bounded_number_of_responses() {
-        let store = Store::new();
-        let mut stream = stream(&store);
-        stream.request(subscribe(&["mesh.local"])).unwrap();
-        let mut nonces = Vec::new();
-        for round in 0..100 {
-            publish(&store, round);
-            nonces.extend(stream.next_response().map(|response| response.nonce));
-        }
-        assert_eq!(nonces.len(), MAX_IN_FLIGHT);
-
-        let acknowledgement = DeltaDiscoveryRequest {
-            response_nonce: nonces.remove(0),
-            ..request()
-        };
-        stream.request(acknowledgement).unwrap();
-        let latest = stream.next_response().unwrap();
-        let json = &latest.resources[0].resource.as_ref().unwrap().value;
-        assert_eq!(json, br#"{"roots":"99"}"#);
-        assert_eq!(stream.next_response(), None);
-    }
-
-    #[test]
-    fn too_much_and_too_new_break_the_stream_off() {
-        let store = Store::new();
-        let mut stream = stream(&store);
-        let names: Vec<_> = (0..=MAX_SUBSCRIPTIONS).map(|n| n.to_string()).collect();
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        assert_eq!(
-            stream.request(subscribe(&names)),
-            Err(Refusal::TooManySubscriptions)
-        );
-        let mut stream = self::stream(&store);
-        assert_eq!(
-            stream.request(subscribe(&[&"x".repeat(MAX_NAME + 1)])),
-            Err(Refusal::LongName(MAX_NAME + 1))
-        );
-        let unknown = DeltaDiscoveryRequest {
-            type_url: "moon".into(),
-            ..Default::default()
-        };
-        assert_eq!(
-            stream.request(unknown),
-            Err(Refusal::UnknownType("moon".into()))
-        );
-    }
-}
+#[path = "stream_tests.rs"]
+mod tests;

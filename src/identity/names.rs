@@ -3,10 +3,12 @@
 //! The subject's common name is never looked at. A certificate that names anything beside its
 //! SPIFFE ID is refused, so that no two readers can see two identities in it.
 
+use std::time::SystemTime;
+
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::SpiffeId;
+use super::{SpiffeId, svid::validity};
 
 /// Why a certificate names no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,12 @@ pub(super) fn spiffe_id(certificate: &X509Certificate<'_>) -> Result<SpiffeId, N
 /// certificate.
 pub fn peer_id(connection: &rustls::CommonState) -> Option<SpiffeId> {
     certificate_id(connection.peer_certificates()?)
+}
+
+/// Until when the certificate that the other side showed is valid.
+pub fn peer_not_after(connection: &rustls::CommonState) -> Option<SystemTime> {
+    let leaf = parse(connection.peer_certificates()?.first()?).ok()?;
+    Some(validity(&leaf).1)
 }
 
 /// The identity in the first certificate of a chain. Says nothing about whether the chain is

@@ -9,7 +9,7 @@ use rustls::{
     ClientConfig, ServerConfig,
     client::{ResolvesClientCert, Resumption},
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::ServerName,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
     server::NoServerSessionStorage,
     sign::SingleCertAndKey,
     version::TLS13,
@@ -150,6 +150,21 @@ fn server(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Arc::new(config)
+}
+
+/// For a server that is known by a name, not by a SPIFFE ID, to clients that need no certificate.
+///
+/// # Errors
+/// When the key cannot be used, or is not the first certificate's.
+pub fn public_server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let config = ServerConfig::builder_with_provider(provider().clone())
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(Arc::new(config))
 }
 
 #[derive(Debug)]

@@ -14,6 +14,8 @@ mod objects;
 pub mod registry;
 mod roots;
 mod run;
+mod webhook_certificate;
+mod webhook_keeper;
 
 pub use authenticate::AUDIENCE;
 pub use ca_secret::CaSecretError;

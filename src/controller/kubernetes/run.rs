@@ -19,6 +19,7 @@ use super::{
     leader::Campaign,
     registry::{self, Registry},
     roots,
+    webhook_keeper::WebhookKeeper,
 };
 use crate::{
     controller::{
@@ -170,7 +171,12 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         metrics.figures().clone(),
     );
     let leadership = campaign.leadership();
-    let custody = Arc::new(Custody::new(&client, &options.namespace, &options.config));
+    let custody = Arc::new(Custody::new(
+        &client,
+        &options.namespace,
+        &trust_domain,
+        options.config.certificate_lifetime,
+    ));
     let part = custody.clone();
     parts.add("authority", async move { part.follow().await });
     let (part, leads) = (custody.clone(), leadership.clone());
@@ -183,6 +189,21 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         leads
             .while_leading(|| roots::copy(api.clone(), &namespace, part.published()))
             .await;
+    });
+
+    let webhook = Arc::new(WebhookKeeper::new(&client, &options.namespace));
+    let part = webhook.clone();
+    parts.add("webhook certificate", async move { part.follow().await });
+    let (part, leads) = (webhook.clone(), leadership.clone());
+    parts.add("webhook certificate keeper", async move {
+        leads.while_leading(|| part.keep()).await;
+    });
+    let waiting = readiness.block("webhook certificate");
+    let part = webhook.clone();
+    parts.add("webhook", async move {
+        let _tls = part.serving().await;
+        drop(waiting);
+        std::future::pending().await
     });
 
     let registry = Registry::new(client.clone(), store.clone(), &options.config)
