@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{Cluster, programs, wait};
 
-/// Exists until it is dropped. After a failure its pods and events are printed first; with
+/// Exists until it is dropped. After a failure its pods, events and logs are printed first; with
 /// `E2E_KEEP` set in the environment it then stays.
 pub struct Namespace {
     pub name: String,
@@ -144,9 +144,12 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if thread::panicking() {
-            kubectl_now(&["get", "pods", "--output", "wide", "-n", &self.name]);
-            let by_time = ["--sort-by", ".lastTimestamp", "-n", &self.name];
-            kubectl_now(&[&["get", "events"], &by_time[..]].concat());
+            let show = |arguments: &[&str]| kubectl_now(&[arguments, &["-n", &self.name]].concat());
+            show(&["get", "pods", "--output", "wide"]);
+            show(&["get", "events", "--sort-by", ".lastTimestamp"]);
+            let every_pod = ["--selector", "!nothing", "--max-log-requests", "100"];
+            let lines = ["logs", "--all-containers", "--prefix", "--tail", "20"];
+            show(&[&lines[..], &every_pod].concat());
             if env::var_os("E2E_KEEP").is_some() {
                 eprintln!("kept: the namespace {}", self.name);
                 return;

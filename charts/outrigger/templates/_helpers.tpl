@@ -30,6 +30,7 @@ app.kubernetes.io/component: controller
 trustDomain: {{ .trustDomain | quote }}
 clusterDomain: {{ .clusterDomain | quote }}
 certificateLifetime: {{ .certificateLifetime | quote }}
+issuer: {{ .issuer }}
 defaultAccess: {{ .defaultAccess }}
 {{- end }}
 injection:
@@ -55,4 +56,16 @@ injection:
   skipOutboundSubnets: {{ .skipOutboundSubnets | toJson }}
   opaquePorts: {{ .opaquePorts | toJson }}
   {{- end }}
+{{- end }}
+
+{{/* Where the cluster itself lives, and where the webhooks do, nothing ever waits for them. */}}
+{{- define "outrigger.webhookNamespaces" -}}
+matchExpressions:
+  - key: kubernetes.io/metadata.name
+    operator: NotIn
+    values: {{ list "kube-system" "kube-node-lease" "kube-public" .Release.Namespace | uniq | toJson }}
+  - key: outrigger.dev/webhook
+    operator: NotIn
+    values: [disabled]
+  {{- with .Values.webhook.namespaceSelector }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}

@@ -21,6 +21,8 @@ pub struct MeshConfig {
     /// How long workloads' certificates are valid.
     #[serde(with = "units::duration")]
     pub certificate_lifetime: Duration,
+    /// Where the issuer in the Secret `outrigger-ca` comes from.
+    pub issuer: Issuer,
     /// What holds where no `AccessPolicy` targets a workload.
     pub default_access: DefaultAccess,
     /// What pods are given.
@@ -58,10 +60,22 @@ impl Default for MeshConfig {
             trust_domain: "cluster.local".into(),
             cluster_domain: "cluster.local".into(),
             certificate_lifetime: DEFAULT_LIFETIME,
+            issuer: Issuer::Controller,
             default_access: DefaultAccess::Allow,
             injection: InjectionConfig::default(),
         }
     }
+}
+
+/// Who makes the issuer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Issuer {
+    /// The controller, where there is none.
+    #[default]
+    Controller,
+    /// Somebody else, like cert-manager: the controller waits for it.
+    External,
 }
 
 /// Who may call a workload that no policy targets.

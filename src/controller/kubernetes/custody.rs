@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::{
     bundle::{self, Published, Staging},
     ca_secret::{self, CaSecretError, Keeper},
+    config::{Issuer, MeshConfig},
     objects::{self, Seen},
     roots,
 };
@@ -33,23 +34,21 @@ pub(super) struct Custody {
     pub(super) trust_domain: String,
     /// How long workloads' certificates are valid.
     pub(super) lifetime: Duration,
+    /// Who makes an issuer where there is none.
+    issuer: Issuer,
     secret: watch::Sender<Seen<Secret>>,
     published: watch::Sender<Seen<ConfigMap>>,
     authority: watch::Sender<Option<Arc<CertificateAuthority>>>,
 }
 
 impl Custody {
-    pub(super) fn new(
-        client: &Client,
-        namespace: &str,
-        trust_domain: &str,
-        lifetime: Duration,
-    ) -> Self {
+    pub(super) fn new(client: &Client, namespace: &str, config: &MeshConfig) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
             config_maps: Api::namespaced(client.clone(), namespace),
-            trust_domain: trust_domain.to_owned(),
-            lifetime,
+            trust_domain: config.trust_domain.clone(),
+            lifetime: config.certificate_lifetime,
+            issuer: config.issuer,
             secret: watch::Sender::default(),
             published: watch::Sender::default(),
             authority: watch::Sender::default(),
@@ -181,6 +180,13 @@ impl Custody {
         let now = SystemTime::now();
         let secret = match secret {
             Seen::Unknown => return Ok(LOOK),
+            Seen::Absent if self.issuer == Issuer::External => {
+                tracing::warn!(
+                    "waiting for the Secret {}: the configuration says that its issuer is external",
+                    ca_secret::CA
+                );
+                return Ok(LOOK);
+            }
             Seen::Absent => {
                 keeper.make(now).await?;
                 return Ok(LOOK);

@@ -171,12 +171,7 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         metrics.figures().clone(),
     );
     let leadership = campaign.leadership();
-    let custody = Arc::new(Custody::new(
-        &client,
-        &options.namespace,
-        &trust_domain,
-        options.config.certificate_lifetime,
-    ));
+    let custody = Arc::new(Custody::new(&client, &options.namespace, &options.config));
     let part = custody.clone();
     parts.add("authority", async move { part.follow().await });
     let (part, leads) = (custody.clone(), leadership.clone());

@@ -36,7 +36,7 @@ const SOME_PODS: u32 = 500;
 const MAX_TRIALS: usize = 50;
 
 /// What the chart creates: verb is always create. The empty group is the core's.
-const CREATES: [(&str, &str, bool); 15] = [
+const CREATES: [(&str, &str, bool); 16] = [
     ("", "namespaces", false),
     ("apiextensions.k8s.io", "customresourcedefinitions", false),
     ("rbac.authorization.k8s.io", "clusterroles", false),
@@ -44,6 +44,11 @@ const CREATES: [(&str, &str, bool); 15] = [
     (
         "admissionregistration.k8s.io",
         "mutatingwebhookconfigurations",
+        false,
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "validatingwebhookconfigurations",
         false,
     ),
     ("apps", "deployments", true),

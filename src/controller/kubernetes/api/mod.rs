@@ -8,6 +8,8 @@ pub mod access_policy;
 mod crd;
 #[cfg(test)]
 mod crds_tests;
+#[cfg(test)]
+mod examples_tests;
 pub mod gateway;
 pub mod grpc_route;
 pub mod http_route;
