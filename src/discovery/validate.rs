@@ -1,14 +1,15 @@
 //! What a resource's values must be beyond their types: one set of rules for the registry file,
 //! the controller and the proxy.
 
+mod route;
+pub mod syntax;
+
 use std::{collections::HashSet, fmt};
 
+pub use route::check_route;
+
 use super::{
-    model::{
-        Backend, Destination, Endpoint, Endpoints, Filter, GrpcMethodMatch, HeaderEdit, PathMatch,
-        PathRewrite, Redirect, Rewrite, Route, RouteMatch, Service, TrustBundle, ValueMatch,
-        Workload,
-    },
+    model::{Destination, Endpoint, Endpoints, Service, TrustBundle, Workload},
     resource::{Resource, ResourceName},
 };
 use crate::{identity::TrustAnchors, resilience::ResiliencePolicy};
@@ -153,173 +154,5 @@ fn check_trust_bundle(c: &mut Checker, bundle: &TrustBundle) {
 pub fn check_policy(c: &mut Checker, policy: &ResiliencePolicy) {
     for fault in policy.validate().err().unwrap_or_default() {
         c.field(&fault.path, |c| c.report(fault.reason));
-    }
-}
-
-pub fn check_route(c: &mut Checker, route: &Route) {
-    c.require("name", !route.name.is_empty(), || {
-        "must not be empty: it names the route in metrics and spans".into()
-    });
-    c.each("hostnames", &route.hostnames, |c, hostname| {
-        check_hostname(c, hostname);
-    });
-    c.each("matches", &route.matches, check_match);
-    c.each("filters", &route.filters, check_filter);
-    c.each("backends", &route.backends, |c, backend: &Backend| {
-        c.each("filters", &backend.filters, check_filter);
-    });
-    c.field("timeouts", |c| check_route_timeouts(c, route));
-    if let Some(policy) = &route.policy {
-        c.field("policy", |c| check_policy(c, policy));
-    }
-}
-
-fn check_route_timeouts(c: &mut Checker, route: &Route) {
-    let timeouts = &route.timeouts;
-    if let (Some(request), Some(backend)) = (timeouts.request, timeouts.backend_request) {
-        // The Gateway API reads a request timeout of zero as none.
-        c.require(
-            "backendRequest",
-            request.is_zero() || backend <= request,
-            || "must not be longer than request".into(),
-        );
-    }
-}
-
-fn check_match(c: &mut Checker, matched: &RouteMatch) {
-    if let Some(path) = &matched.path {
-        c.field("path", |c| match path {
-            PathMatch::Exact(path) => check_path(c, "exact", path),
-            PathMatch::Prefix(path) => check_path(c, "prefix", path),
-            PathMatch::Regex(regex) => c.field("regex", |c| check_regex(c, regex)),
-        });
-    }
-    c.each("headers", &matched.headers, |c, header| {
-        c.field("name", |c| check_header_name(c, &header.name));
-        check_value_match(c, header);
-    });
-    c.each("query", &matched.query, |c, parameter| {
-        c.require("name", !parameter.name.is_empty(), || {
-            "must not be empty".into()
-        });
-        check_value_match(c, parameter);
-    });
-    if let Some(method) = &matched.method {
-        c.require("method", method.parse::<http::Method>().is_ok(), || {
-            format!("{method:?} is not an HTTP method")
-        });
-    }
-    if let Some(grpc) = &matched.grpc {
-        c.field("grpc", |c| check_grpc_match(c, grpc));
-    }
-}
-
-fn check_value_match(c: &mut Checker, matched: &ValueMatch) {
-    if matched.regex {
-        c.field("value", |c| check_regex(c, &matched.value));
-    }
-}
-
-fn check_grpc_match(c: &mut Checker, grpc: &GrpcMethodMatch) {
-    if grpc.service.is_none() && grpc.method.is_none() {
-        c.report("needs a service or a method");
-    }
-    if grpc.regex {
-        for (name, regex) in [("service", &grpc.service), ("method", &grpc.method)] {
-            if let Some(regex) = regex {
-                c.field(name, |c| check_regex(c, regex));
-            }
-        }
-    }
-}
-
-fn check_filter(c: &mut Checker, filter: &Filter) {
-    match filter {
-        Filter::RequestHeaders(edit) => c.field("requestHeaders", |c| check_edit(c, edit)),
-        Filter::ResponseHeaders(edit) => c.field("responseHeaders", |c| check_edit(c, edit)),
-        Filter::Redirect(redirect) => c.field("redirect", |c| check_redirect(c, redirect)),
-        Filter::Rewrite(rewrite) => c.field("rewrite", |c| check_rewrite(c, rewrite)),
-        Filter::Mirror(mirror) => c.field("mirror", |c| {
-            c.require("percent", (0.0..=100.0).contains(&mirror.percent), || {
-                format!("must be between 0 and 100, not {}", mirror.percent)
-            });
-        }),
-    }
-}
-
-fn check_edit(c: &mut Checker, edit: &HeaderEdit) {
-    c.each("set", &edit.set, check_header);
-    c.each("add", &edit.add, check_header);
-    c.each("remove", &edit.remove, |c, name| check_header_name(c, name));
-}
-
-fn check_redirect(c: &mut Checker, redirect: &Redirect) {
-    if let Some(scheme) = &redirect.scheme {
-        c.require("scheme", scheme == "http" || scheme == "https", || {
-            "must be http or https".into()
-        });
-    }
-    if let Some(status) = redirect.status {
-        c.require(
-            "status",
-            [301, 302, 303, 307, 308].contains(&status),
-            || "must be 301, 302, 303, 307 or 308".into(),
-        );
-    }
-    check_authority_and_path(c, redirect.hostname.as_deref(), redirect.path.as_ref());
-}
-
-fn check_rewrite(c: &mut Checker, rewrite: &Rewrite) {
-    check_authority_and_path(c, rewrite.hostname.as_deref(), rewrite.path.as_ref());
-}
-
-fn check_authority_and_path(c: &mut Checker, host: Option<&str>, path: Option<&PathRewrite>) {
-    if let Some(host) = host {
-        c.require(
-            "hostname",
-            host.parse::<http::uri::Authority>().is_ok(),
-            || format!("{host:?} is not a host name"),
-        );
-    }
-    if let Some(path) = path {
-        c.field("path", |c| match path {
-            PathRewrite::Full(path) => check_path(c, "full", path),
-            PathRewrite::Prefix(path) => check_path(c, "prefix", path),
-        });
-    }
-}
-
-fn check_path(c: &mut Checker, name: &str, path: &str) {
-    let valid = path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
-    c.require(name, valid, || {
-        format!("{path:?} is not a path: it must begin with / and hold no spaces")
-    });
-}
-
-fn check_hostname(c: &mut Checker, hostname: &str) {
-    let rest = hostname.strip_prefix("*.").unwrap_or(hostname);
-    if rest.is_empty() || rest.contains(['*', ':', '/', ' ']) {
-        c.report(format!(
-            "{hostname:?} is not a host name: write cart.shop, or *.shop for every name below shop"
-        ));
-    }
-}
-
-fn check_header(c: &mut Checker, (name, value): &(String, String)) {
-    check_header_name(c, name);
-    if http::HeaderValue::from_str(value).is_err() {
-        c.report(format!("{value:?} cannot be the value of a header"));
-    }
-}
-
-fn check_header_name(c: &mut Checker, name: &str) {
-    if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-        c.report(format!("{name:?} is not a header name"));
-    }
-}
-
-fn check_regex(c: &mut Checker, regex: &str) {
-    if let Err(error) = regex::Regex::new(regex) {
-        c.report(format!("{regex:?} is not a regular expression: {error}"));
     }
 }

@@ -9,12 +9,15 @@ use super::{
     error::{Faults, Problem, RouteError},
     filter::{Filters, Place},
     index::{HostIndex, PathKind, PathPattern, Rank},
-    pattern::{Conditions, Text, full_match},
+    pattern::{Conditions, Text},
     rewrite,
     rule::{BackendRule, RouteRule},
 };
-use crate::discovery::model::{
-    Filter, GrpcMethodMatch, PathMatch, PathRewrite, Redirect, Rewrite, Route, RouteMatch,
+use crate::discovery::{
+    model::{
+        Filter, GrpcMethodMatch, PathMatch, PathRewrite, Redirect, Rewrite, Route, RouteMatch,
+    },
+    validate::syntax::full_match,
 };
 
 /// The routes that count for clients in `namespace`: their own where there are any, else those
@@ -124,7 +127,7 @@ fn path(field: &str, a_match: &RouteMatch, faults: &mut Faults<'_>) -> Option<Pa
             faults.note(field("path.prefix"), prefix)
         }
         (Some(PathMatch::Regex(pattern)), None) => {
-            let regex = full_match(pattern);
+            let regex = full_match(pattern).map_err(Problem::from);
             let path =
                 regex.map(|regex| PathKind::Pattern(PathPattern::Whole(regex), pattern.len()));
             faults.note(field("path.regex"), path)

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::discovery::validate::syntax::BadPattern;
+
 /// A fault in one field of one route.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("route {route}: {field}: {problem}")]
@@ -15,10 +17,8 @@ pub struct RouteError {
 /// What is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    #[error("{0:?} is not a regular expression: {1}")]
-    Regex(String, String),
-    #[error("the regular expression has {0} bytes, more than 1024: use a prefix match instead")]
-    RegexTooLong(usize),
+    #[error(transparent)]
+    Pattern(#[from] BadPattern),
     #[error("{0:?} is not a header name")]
     HeaderName(String),
     #[error("{0:?} cannot be a header's value: visible ASCII, spaces and tabs only")]

@@ -7,7 +7,10 @@ use super::{
     redirect::RedirectRule,
     rewrite::{self, PathRule},
 };
-use crate::discovery::model::{Filter, HeaderEdit, Mirror, Rewrite, ServiceKey};
+use crate::discovery::{
+    model::{Filter, HeaderEdit, Mirror, Rewrite, ServiceKey},
+    validate::syntax::is_protected,
+};
 
 /// The filters of a rule or of a backend.
 #[derive(Debug, Default)]
@@ -141,20 +144,15 @@ impl HeaderEdits {
     }
 }
 
-/// Headers that frame the message or name the host are the proxy's own business: an edit could
-/// make two readers see two different messages.
 fn editable(name: &str) -> Result<HeaderName, Problem> {
     let parsed = HeaderName::from_bytes(name.as_bytes());
     let parsed = parsed.map_err(|_| Problem::HeaderName(name.to_owned()))?;
+    if !is_protected(&parsed) {
+        return Ok(parsed);
+    }
     let hint = match parsed {
         header::HOST => ": use a URL rewrite with a hostname",
-        header::CONTENT_LENGTH
-        | header::TRANSFER_ENCODING
-        | header::CONNECTION
-        | header::TE
-        | header::TRAILER
-        | header::UPGRADE => "",
-        _ => return Ok(parsed),
+        _ => "",
     };
     Err(Problem::ProtectedHeader(parsed.to_string(), hint))
 }

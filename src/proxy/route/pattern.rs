@@ -3,33 +3,10 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, Method, request::Parts};
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 
 use super::error::Problem;
-
-/// As the Gateway API limits header patterns.
-const MAX_PATTERN_BYTES: usize = 1024;
-/// Bounds what one pattern may cost in memory; `a{1000}{1000}` is refused, not compiled.
-const MAX_PROGRAM_BYTES: usize = 256 * 1024;
-
-/// A pattern that must match the whole text. Bytes and ASCII classes: `\w` is `[0-9A-Za-z_]`,
-/// `(?i)` folds ASCII. Matching takes time linear in the text, whatever the pattern.
-pub(super) fn full_match(pattern: &str) -> Result<Regex, Problem> {
-    if pattern.len() > MAX_PATTERN_BYTES {
-        return Err(Problem::RegexTooLong(pattern.len()));
-    }
-    let build = |text: &str| {
-        RegexBuilder::new(text)
-            .unicode(false)
-            .size_limit(MAX_PROGRAM_BYTES)
-            .dfa_size_limit(MAX_PROGRAM_BYTES)
-            .build()
-            .map_err(|error| Problem::Regex(pattern.to_owned(), error.to_string()))
-    };
-    // On its own first: `a)|(b` is an error although it would be valid between the brackets.
-    build(pattern)?;
-    build(&format!(r"\A(?:{pattern})\z"))
-}
+use crate::discovery::validate::syntax::full_match;
 
 #[derive(Debug)]
 pub(super) enum Text {

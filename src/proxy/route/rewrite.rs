@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::error::Problem;
-use crate::discovery::model::PathRewrite;
+use crate::discovery::{model::PathRewrite, validate::syntax};
 
 /// As long as `http` lets a parsed URI be; of one made from parts it does not look at the length.
 const MAX_TARGET_BYTES: usize = u16::MAX as usize - 1;
@@ -86,10 +86,7 @@ pub(super) fn set_host(request: &mut Parts, host: &Authority) {
 
 /// A path as it may be sent: from a slash on, no query, no fragment.
 pub(super) fn path(text: &str) -> Result<&str, Problem> {
-    let valid = text.starts_with('/')
-        && !text.contains(['?', '#'])
-        && PathAndQuery::try_from(text).is_ok_and(|parsed| parsed.as_str() == text);
-    valid
+    syntax::is_path(text)
         .then_some(text)
         .ok_or_else(|| Problem::Path(text.to_owned()))
 }
@@ -101,15 +98,7 @@ pub(super) fn without_slash(path: &str) -> &str {
 
 /// A DNS name without a wildcard, in lower case.
 pub(super) fn hostname(text: &str) -> Result<Authority, Problem> {
-    let label = |label: &str| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        (1..=63).contains(&label.len())
-            && label.chars().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let valid = text.len() <= 253 && text.split('.').all(label);
-    let host = valid.then(|| text.to_ascii_lowercase());
+    let host = syntax::is_dns_name(text).then(|| text.to_ascii_lowercase());
     host.and_then(|host| Authority::try_from(host).ok())
         .ok_or_else(|| Problem::Hostname(text.to_owned()))
 }
