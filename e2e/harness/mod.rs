@@ -3,6 +3,7 @@
 //! Nothing here sleeps and hopes: [`wait::until`] polls for a condition, has a deadline, and says
 //! at the end of it what it saw last.
 
+pub mod api_server;
 mod cluster;
 mod namespace;
 mod programs;
