@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod access;
 pub mod cli;
 pub mod controller;
 pub mod discovery;

@@ -8,7 +8,7 @@ use std::{fmt, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{identity::SpiffeId, resilience::ResiliencePolicy, units};
+use crate::{access::Access, identity::SpiffeId, resilience::ResiliencePolicy, units};
 
 /// One port of one service, the unit that is routed to: written `namespace/name:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,6 +147,9 @@ pub struct Workload {
     /// Bulkhead per caller identity and inbound limits.
     #[serde(default)]
     pub policy: ResiliencePolicy,
+    /// Absent: everyone may call everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use super::{
     model::{Destination, Endpoint, Endpoints, Service, TrustBundle, Workload},
     resource::{Resource, ResourceName},
 };
-use crate::{identity::TrustAnchors, resilience::ResiliencePolicy};
+use crate::{access, identity::TrustAnchors, resilience::ResiliencePolicy};
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +143,9 @@ pub fn check_workload(c: &mut Checker, workload: &Workload) {
         });
     });
     c.field("policy", |c| check_policy(c, &workload.policy));
+    if let Some(access) = &workload.access {
+        c.field("access", |c| access::check(c, access));
+    }
 }
 
 fn check_trust_bundle(c: &mut Checker, bundle: &TrustBundle) {

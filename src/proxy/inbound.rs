@@ -17,6 +17,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
+    access::{Call, Verdict},
     discovery::model::{Endpoint, MtlsMode, Protocol, Workload},
     identity::{Alpn, SpiffeId, peer_id, tls_failure_reason},
     telemetry::{Direction, Reason, metrics::HandshakeResult},
@@ -29,7 +30,12 @@ const MAX_HELLO: usize = 16 * 1024;
 
 /// Carries one connection from the network from accept to close.
 pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr, dst: SocketAddr) {
-    let workload = worker.workload();
+    let Some(own) = worker.own.known().await else {
+        let detail = "nothing is known of this workload yet: is the controller reachable?";
+        refused(&worker, from, dst, Reason::NotConfigured, detail);
+        return reset(client);
+    };
+    let workload = own.workload.clone();
     let named = workload.ports.iter().find(|port| port.port == dst.port());
     let protocol = named.map_or(Protocol::Detect, |port| port.protocol);
     let connection = Inbound {
@@ -40,12 +46,12 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
         from,
         dst,
     };
-    let opening = match connection.workload.mtls {
-        // Nobody reaches the application before they proved who they are.
-        MtlsMode::Strict => sniff::recognise(&mut client, &mut BytesMut::new())
+    let opening = if connection.may_dial_at_once() {
+        Box::pin(sniff::open(&mut client, connection.dial())).await
+    } else {
+        sniff::recognise(&mut client, &mut BytesMut::new())
             .await
-            .map_err(sniff::client_gone),
-        MtlsMode::Permissive => Box::pin(sniff::open(&mut client, connection.dial())).await,
+            .map_err(sniff::client_gone)
     };
     match opening {
         Ok(Opening::Tls(bytes)) => connection.tls(client, bytes).await,
@@ -80,6 +86,15 @@ struct Inbound {
 }
 
 impl Inbound {
+    /// Nobody reaches the application before it is known that they may.
+    fn may_dial_at_once(&self) -> bool {
+        self.workload.mtls == MtlsMode::Permissive && self.worker.own.takes_bytes(None, self.port())
+    }
+
+    fn port(&self) -> u16 {
+        self.dst.port()
+    }
+
     /// Opens a byte stream to the application.
     async fn dial(&self) -> Result<Stream, super::dial::DialError> {
         let endpoint = Endpoint {
@@ -102,7 +117,9 @@ impl Inbound {
         match opening {
             Opening::Http1(bytes) => self.http(stream(bytes), Version::H1, None).await,
             Opening::Http2(bytes) => self.http(stream(bytes), Version::H2, None).await,
-            Opening::Opaque(bytes, server) => Box::pin(self.opaque(stream(bytes), server)).await,
+            Opening::Opaque(bytes, server) => {
+                Box::pin(self.opaque(stream(bytes), server, None)).await;
+            }
             Opening::Tls(_) | Opening::Closed => {}
         }
     }
@@ -132,7 +149,10 @@ impl Inbound {
                 );
                 reset(client);
             }
-            None => Box::pin(self.opaque(Stream::Plain(Rewind::new(bytes, client)), None)).await,
+            None => {
+                let client = Stream::Plain(Rewind::new(bytes, client));
+                Box::pin(self.opaque(client, None, None)).await;
+            }
         }
     }
 
@@ -173,7 +193,7 @@ impl Inbound {
         match alpn {
             Some(Alpn::H2) => self.http(stream, Version::H2, caller).await,
             Some(Alpn::H1) => self.http(stream, Version::H1, caller).await,
-            Some(Alpn::Tcp) => self.opaque(stream, None).await,
+            Some(Alpn::Tcp) => self.opaque(stream, None, caller).await,
             None => self.refused(Reason::TlsFailed, "no protocol of the mesh was agreed on"),
         }
     }
@@ -190,7 +210,21 @@ impl Inbound {
         server::serve(stream, version, Rc::new(context), drain).await;
     }
 
-    async fn opaque(self, client: Stream, server: Option<Stream>) {
+    async fn opaque(self, client: Stream, server: Option<Stream>, caller: Option<SpiffeId>) {
+        let call = Call {
+            caller: caller.as_ref(),
+            port: self.port(),
+            http: None,
+        };
+        let series = self.worker.tcp_series(Direction::Inbound, &self.upstream);
+        match self.worker.own.decide(&call) {
+            Verdict::Allowed => {}
+            Verdict::Audited => series.audited.inc(),
+            Verdict::Denied => {
+                self.refused(Reason::AccessDenied, "no policy allows this caller");
+                return client.reset();
+            }
+        }
         let server = match server {
             Some(server) => server,
             None => match self.dial().await {
@@ -198,18 +232,23 @@ impl Inbound {
                 Err(error) => return self.refused(error.reason(), &error.to_string()),
             },
         };
-        let series = self.worker.tcp_series(Direction::Inbound, &self.upstream);
-        join(&series, client, server).await;
+        tokio::select! {
+            () = join(&series, client, server) => {}
+            () = self.worker.own.until_denied(call.caller, call.port) => {
+                self.refused(Reason::AccessDenied, "a changed policy no longer allows this caller");
+            }
+        }
     }
 
     fn refused(&self, reason: Reason, detail: &str) {
-        self.worker
-            .shared
-            .metrics
-            .connections()
-            .refused(Direction::Inbound, reason);
-        tracing::info!(from = %self.from, to = %self.dst, reason = reason.as_str(), detail, "connection refused");
+        refused(&self.worker, self.from, self.dst, reason, detail);
     }
+}
+
+fn refused(worker: &Worker, from: SocketAddr, to: SocketAddr, reason: Reason, detail: &str) {
+    let connections = worker.shared.metrics.connections();
+    connections.refused(Direction::Inbound, reason);
+    tracing::info!(%from, %to, reason = reason.as_str(), detail, "connection refused");
 }
 
 /// The label for a failure; the rarer ones are told apart by the log only.

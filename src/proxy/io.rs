@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
@@ -78,6 +79,21 @@ pub enum Stream {
     Plain(Rewind),
     Accepted(Box<server::TlsStream<Rewind>>),
     Dialled(Box<client::TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// The connection's end becomes a reset: whoever waits for an answer learns that none comes.
+    pub fn reset(self) {
+        let tcp = match &self {
+            Stream::Plain(io) => &io.inner,
+            Stream::Accepted(tls) => &tls.get_ref().0.inner,
+            Stream::Dialled(tls) => tls.get_ref().0,
+        };
+        let lingered = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+        if let Err(error) = lingered {
+            tracing::debug!(%error, "closing without a reset");
+        }
+    }
 }
 
 macro_rules! forward {

@@ -15,6 +15,7 @@ mod io;
 mod listener;
 pub mod original_dst;
 mod outbound;
+mod own;
 pub mod route;
 pub mod run;
 mod sniff;

@@ -165,10 +165,7 @@ fn refuse(worker: &Worker, client: TcpStream, upstream: &Upstream, refused: &Str
 
 /// Ends a connection with RST.
 pub fn reset(client: TcpStream) {
-    let lingered = socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO));
-    if let Err(error) = lingered {
-        tracing::debug!(%error, "closing without a reset");
-    }
+    Stream::Plain(Rewind::new(Bytes::new(), client)).reset();
 }
 
 async fn joined(

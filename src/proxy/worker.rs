@@ -15,6 +15,7 @@ use super::{
     config::ProxyConfig,
     dial::Dialer,
     http::{pool::Pool, stale::StaleCache},
+    own::OwnWorkload,
     route::RouteTable,
     tracing::Tracer,
     upstream::{Upstream, UpstreamKey, UpstreamState, View},
@@ -162,7 +163,8 @@ pub struct Worker {
     upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
     destinations: RefCell<HashMap<SocketAddr, (Subscription<Destination>, Instant)>>,
     series: RefCell<HashMap<RequestLabels, Arc<RequestSeries>>>,
-    workload: Subscription<Workload>,
+    /// What the control plane says about this proxy's own workload.
+    pub own: OwnWorkload,
     /// The zone that this proxy is in, once known.
     zone: RefCell<Option<Arc<str>>>,
     /// The name of requests that no route matched because there are none.
@@ -172,7 +174,9 @@ pub struct Worker {
 impl Worker {
     pub fn new(shared: Arc<Shared>) -> Rc<Self> {
         let pool = Pool::new(Dialer::new(shared.identity.clone(), shared.config.mark));
-        let workload = shared.discovery.workload(&shared.config.identity);
+        let identity = &shared.config.identity;
+        let workload = shared.discovery.workload(identity);
+        let own = OwnWorkload::new(workload.clone(), identity.trust_domain());
         let worker = Rc::new(Self {
             shared,
             pool,
@@ -182,7 +186,7 @@ impl Worker {
             upstreams: RefCell::default(),
             destinations: RefCell::default(),
             series: RefCell::default(),
-            workload,
+            own,
             zone: RefCell::default(),
             default_route: "default".into(),
         });
@@ -193,17 +197,8 @@ impl Worker {
             tokio::task::spawn_local(follow_zone(Rc::downgrade(&worker), own));
         }
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
-        let followed = worker.workload.clone();
-        tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), followed));
+        tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), workload));
         worker
-    }
-
-    /// What the control plane says about this proxy's own workload; the defaults until it does.
-    pub fn workload(&self) -> Arc<Workload> {
-        match self.workload.current() {
-            State::Present(workload) => workload,
-            State::Pending | State::Absent => Arc::default(),
-        }
     }
 
     /// What an address stands for. While nothing is known of it, it is forwarded as it is.
@@ -352,12 +347,16 @@ impl Worker {
     }
 }
 
-/// A changed policy of the own workload holds at once, also for connections that stay open.
+/// What changed of the own workload holds at once, also for connections that stay open.
 async fn follow_workload(worker: Weak<Worker>, mut workload: Subscription<Workload>) {
     loop {
         workload.changed().await;
         let Some(worker) = worker.upgrade() else {
             return;
+        };
+        worker.own.refresh();
+        let Some(own) = worker.own.now() else {
+            continue;
         };
         let local = |upstream: &Rc<Upstream>| match upstream.key {
             UpstreamKey::Local(addr) => Some((addr, upstream.view().protocol)),
@@ -370,7 +369,7 @@ async fn follow_workload(worker: Weak<Worker>, mut workload: Subscription<Worklo
             .filter_map(local)
             .collect();
         for (addr, protocol) in locals {
-            worker.local(addr, protocol, &worker.workload().policy);
+            worker.local(addr, protocol, &own.workload.policy);
         }
     }
 }

@@ -96,7 +96,10 @@ reasons! {
     PlaintextRefused = "plaintext-refused", 403, PermissionDenied,
         "This port takes mesh TLS only: inject the caller's pod, or set the workload's mTLS mode to permissive.";
     AccessDenied = "access-denied", 403, PermissionDenied,
-        "No access policy allows this caller: name its identity in an AccessPolicy of this workload.";
+        "No access policy allows this caller this call: add a rule for it to an AccessPolicy of the workload, whose proxy's log names the policies in force.";
+    /// The control plane has said nothing about the workload.
+    NotConfigured = "not-configured", 503, Unavailable,
+        "The proxy does not know yet who may call its workload: check that the controller runs and that the pod reaches it.";
     LoopDetected = "loop-detected", 508, Internal,
         "The request came back to the proxy that sent it: check for a route that points at itself.";
     BadRequest = "bad-request", 400, InvalidArgument,

@@ -1,5 +1,6 @@
 //! Tests of the whole, from outside: what runs here uses the system as the program does.
 
+mod access;
 mod discovery;
 mod harness;
 mod hostile;

@@ -8,6 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
+    access::Access,
     controller::token::TokenDigest,
     discovery::model::{MtlsMode, Protocol, Route, WorkloadPort},
     resilience::ResiliencePolicy,
@@ -40,6 +41,8 @@ pub struct WorkloadEntry {
     pub ports: Vec<WorkloadPort>,
     #[serde(default)]
     pub policy: ResiliencePolicy,
+    #[serde(default)]
+    pub access: Option<Access>,
 }
 
 /// A service under its virtual addresses.

@@ -54,6 +54,7 @@ pub(super) fn workload(entry: &WorkloadEntry) -> Workload {
         mtls: entry.mtls,
         ports: entry.ports.clone(),
         policy: entry.policy.clone(),
+        access: entry.access.clone(),
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
+use http::request;
+
+use super::{reply::Refusal, settle::Exchange};
 use crate::{
+    access::{Call, Http, Verdict},
     identity::SpiffeId,
     proxy::{upstream::Upstream, worker::Worker},
-    telemetry::Direction,
+    telemetry::{Direction, Reason},
 };
 
 pub struct Context {
@@ -16,4 +20,39 @@ pub struct Context {
     /// Who a mesh peer proved to be; none for an application and for plaintext.
     pub caller: Option<SpiffeId>,
     pub client: SocketAddr,
+}
+
+impl Context {
+    /// Whether the access rules of the own workload let a request pass, as they are now: a change
+    /// holds for connections that are open.
+    pub fn admit(&self, exchange: &Exchange, parts: &request::Parts) -> Result<(), Refusal> {
+        if self.direction == Direction::Outbound {
+            return Ok(());
+        }
+        let call = Call {
+            caller: self.caller.as_ref(),
+            port: self.upstream.port(),
+            http: Some(Http {
+                method: &parts.method,
+                path: parts.uri.path(),
+            }),
+        };
+        match self.worker.own.decide(&call) {
+            Verdict::Allowed => Ok(()),
+            Verdict::Audited => {
+                exchange.series.audited();
+                Ok(())
+            }
+            Verdict::Denied => {
+                let port = call.port;
+                let detail = match call.caller {
+                    Some(caller) => format!("{caller} may not do this at port {port}"),
+                    None => {
+                        format!("a caller without mesh identity may not do this at port {port}")
+                    }
+                };
+                Err(Refusal::new(Reason::AccessDenied, detail))
+            }
+        }
+    }
 }

@@ -55,6 +55,9 @@ pub async fn handle(context: Rc<Context>, mut request: Request<Incoming>) -> Rep
         close_after(&mut reply);
         return reply;
     }
+    if let Err(refusal) = context.admit(&exchange, &parts) {
+        return refuse(exchange, refusal, &parts);
+    }
     let upgrade = if kind == Kind::Upgrade {
         head::Upgrade::Keep
     } else {

@@ -186,6 +186,8 @@ pub struct TcpSeries {
     pub sent_bytes: Counter,
     /// From the upstream to the downstream.
     pub received_bytes: Counter,
+    /// Connections that only an auditing access policy let pass.
+    pub audited: Counter,
 }
 
 impl TcpSeries {
@@ -250,5 +252,10 @@ pub(super) fn encode_tcp(table: &Table<TcpLabels, TcpSeries>, page: &mut Page) -
         ("tcp_received", Some(Unit::Bytes)),
         "Opaque bytes received from upstreams",
         rows(|series| &series.received_bytes),
+    )?;
+    page.counters(
+        ("tcp_connections_audited", None),
+        "Opaque connections that an access policy would refuse if it did not only audit",
+        rows(|series| &series.audited).filter(|(_, count)| *count > 0),
     )
 }

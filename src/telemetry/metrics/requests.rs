@@ -123,6 +123,7 @@ pub struct RequestSeries {
     fallbacks: [Counter; FallbackKind::ALL.len()],
     request_bytes: Counter,
     response_bytes: Counter,
+    audited: Counter,
 }
 
 impl Default for RequestSeries {
@@ -136,6 +137,7 @@ impl Default for RequestSeries {
             fallbacks: Default::default(),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
+            audited: Counter::default(),
         }
     }
 }
@@ -167,6 +169,11 @@ impl RequestSeries {
 
     pub fn fell_back(&self, kind: FallbackKind) {
         self.fallbacks[kind as usize].inc();
+    }
+
+    /// Counts a request that only an auditing access policy let pass.
+    pub fn audited(&self) {
+        self.audited.inc();
     }
 
     /// Body bytes that went to the upstream.
@@ -260,5 +267,12 @@ pub(super) fn encode(table: &Table<RequestLabels, RequestSeries>, page: &mut Pag
         ("response_body", Some(Unit::Bytes)),
         "Response body bytes sent to downstreams",
         all.iter().map(|(l, s)| (l.row(), s.response_bytes.get())),
+    )?;
+    page.counters(
+        ("requests_audited", None),
+        "Requests that an access policy would refuse if it did not only audit",
+        all.iter()
+            .map(|(l, s)| (l.row(), s.audited.get()))
+            .filter(|(_, count)| *count > 0),
     )
 }

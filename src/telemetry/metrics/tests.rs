@@ -203,6 +203,7 @@ fn everything() -> Metrics {
     let series = metrics.request_series(labels("shop/cart"));
     series.finished(Some(StatusCode::OK), None, Duration::ZERO);
     series.grpc_finished(0);
+    series.audited();
     let breakers = metrics.breaker_series("shop/cart:80".into());
     breakers.track(BreakerScope::Service).moved(&Transition {
         from: State::Closed,
@@ -218,6 +219,7 @@ fn everything() -> Metrics {
         service: "shop/cart:80".into(),
     });
     tcp.failed(Reason::ConnectFailed);
+    tcp.audited.inc();
     metrics
         .connections()
         .refused(Direction::Inbound, Reason::Overloaded);

@@ -22,6 +22,7 @@ pub struct Plan {
     app: SocketAddr,
     protocol: &'static str,
     policy: String,
+    access: String,
     /// Where the client's proxy finds the server's: for a test that puts something between.
     detour: Option<SocketAddr>,
     inbound: SocketAddr,
@@ -35,6 +36,7 @@ impl Plan {
             app,
             protocol: "detect",
             policy: String::new(),
+            access: String::new(),
             detour: None,
             inbound: free_addr(),
             open_files: None,
@@ -51,6 +53,12 @@ impl Plan {
     /// The service's policy, in YAML's flow style.
     pub fn policy(mut self, policy: &str) -> Self {
         self.policy = policy.to_owned();
+        self
+    }
+
+    /// Who may call the server, in YAML's flow style.
+    pub fn access(mut self, access: &str) -> Self {
+        self.access = format!("access: {access}, ");
         self
     }
 
@@ -88,6 +96,7 @@ impl Plan {
             app,
             protocol,
             policy,
+            access,
             ..
         } = self;
         let policy = if policy.is_empty() { "{}" } else { policy };
@@ -103,7 +112,7 @@ impl Plan {
             "trustDomain: {TRUST_DOMAIN}
 workloads:
   - {{namespace: it, serviceAccount: server, tokenSha256: \"{server}\", policy: {policy},
-      ports: [{{port: {port}, protocol: {protocol}}}]}}
+      {access}ports: [{{port: {port}, protocol: {protocol}}}]}}
   - {{namespace: it, serviceAccount: client, tokenSha256: \"{client}\"}}
 services:
   - namespace: it
@@ -126,7 +135,7 @@ pub struct Mesh {
     pub server: Proxy,
     /// Where the server's proxy takes what comes from the network.
     pub inbound: SocketAddr,
-    _files: TempDir,
+    files: TempDir,
 }
 
 /// One `outrigger proxy`, which can be started again.
@@ -159,8 +168,18 @@ impl Mesh {
             client,
             server,
             inbound: plan.inbound,
-            _files: files,
+            files,
         }
+    }
+
+    /// Replaces a text in the registry, which the controller follows.
+    pub fn edit_registry(&self, from: &str, to: &str) {
+        let file = self.files.path().join("registry.yaml");
+        let text = fs::read_to_string(&file).expect("it was written");
+        assert!(text.contains(from), "{from:?} is not in:\n{text}");
+        let new = file.with_extension("new");
+        fs::write(&new, text.replace(from, to)).expect("an own folder");
+        fs::rename(&new, &file).expect("an own folder");
     }
 
     pub fn url(&self, path: &str) -> String {

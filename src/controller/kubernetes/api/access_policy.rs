@@ -17,8 +17,10 @@ use super::{
 /// Who may call what, checked by the proxy of the workload that is called, by the caller's
 /// certificate.
 ///
-/// A workload that an enforcing policy is for refuses what no rule of such a policy allows, on
-/// all its ports. Several policies add up. A workload without one does as the mesh's default says.
+/// On the ports that an enforcing policy is for, what no rule of such a policy allows is refused:
+/// the ports behind the targeted Services, or every port where it is for the namespace. Several
+/// policies add up. On other ports the mesh's default holds. Workloads with the same service
+/// account are one workload here.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "outrigger.dev",
@@ -67,9 +69,8 @@ pub struct AccessPolicySpec {
         )]))
     )]
     pub target_refs: Vec<ServiceTarget>,
-    /// `enforce` refuses what no rule allows. `audit` lets it pass, and logs and counts it: it
-    /// changes nothing else, and where an enforcing policy is for the same workload, nothing at
-    /// all.
+    /// `enforce` refuses what no rule allows. `audit` lets it pass, and logs and counts it. It
+    /// never allows what an enforcing policy or the mesh's default refuses.
     #[serde(default)]
     #[schemars(extend("x-safe-default" = "enforce"))]
     pub mode: AccessMode,
@@ -175,8 +176,8 @@ pub struct Source {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// Ports that the workload listens on (a Service's targetPort). Left out: the ports behind the
-    /// targeted Services, or all of them where the policy is for a namespace.
+    /// Of the ports that the policy is for, these only: ports that the workload listens on (a
+    /// Service's targetPort). Left out: all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(range(min = 1, max = 65_535)))]
     pub ports: Vec<u16>,

@@ -133,6 +133,7 @@ impl Account {
             },
             ports: ports.collect(),
             policy: policy.unwrap_or_default(),
+            access: None,
         }
     }
 }

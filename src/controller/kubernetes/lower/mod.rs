@@ -4,6 +4,7 @@
 //! knows what a changed object touches, so that a change costs by what it touches and not by the
 //! size of the cluster.
 
+pub mod access;
 mod account;
 mod address;
 mod cluster;
