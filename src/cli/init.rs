@@ -4,7 +4,10 @@ use std::num::NonZeroU32;
 
 use clap::{ArgGroup, Args};
 
-use crate::proxy::interception::{self, Interception, PortRange, Subnet};
+use crate::{
+    proxy::interception::{self, Interception},
+    ranges::{PortRange, Subnet},
+};
 
 /// Sends this network namespace's TCP traffic through the proxy, by nftables rules.
 ///
@@ -28,6 +31,9 @@ pub struct InitArgs {
     /// The proxy's admin port, reached from outside as it is.
     #[arg(long, value_name = "PORT", default_value_t = 14_020)]
     admin_port: u16,
+    /// The proxy's probe port, reached from outside as it is.
+    #[arg(long, value_name = "PORT")]
+    probe_port: Option<u16>,
     /// Ports of this pod to reach without the proxy: 9090,8000-8099.
     #[arg(long, value_name = "PORTS", value_delimiter = ',')]
     skip_inbound_ports: Vec<PortRange>,
@@ -62,6 +68,7 @@ impl InitArgs {
             inbound_port: self.inbound_port,
             outbound_port: self.outbound_port,
             admin_port: self.admin_port,
+            probe_port: self.probe_port,
             skip_inbound_ports: self.skip_inbound_ports,
             skip_outbound_ports: self.skip_outbound_ports,
             skip_inbound_subnets: self.skip_inbound_subnets,

@@ -6,10 +6,12 @@ mod controller;
 mod demo;
 mod get;
 mod init;
+mod inject;
 mod proxy;
 mod sample_app;
 mod telemetry;
 mod token;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -24,9 +26,11 @@ enum Command {
     Demo(demo::DemoArgs),
     Get(get::GetArgs),
     Init(init::InitArgs),
+    Inject(inject::InjectArgs),
     Proxy(Box<proxy::Proxy>),
     SampleApp(sample_app::SampleAppArgs),
     Token(token::TokenArgs),
+    Wait(wait::WaitArgs),
 }
 
 /// Reads the command line, called by its own name or as a plugin of kubectl.
@@ -55,12 +59,14 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => args.run(),
         Command::Get(args) => args.run(),
         Command::Init(args) => args.run(),
+        Command::Inject(args) => args.run(),
         Command::SampleApp(args) => args.run(),
         Command::Token(args) => {
             args.run();
             Ok(())
         }
         Command::Proxy(args) => args.run(),
+        Command::Wait(args) => args.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

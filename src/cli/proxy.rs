@@ -9,12 +9,13 @@ use std::{
 use clap::Args;
 
 use crate::{
-    discovery::CONTROLLER_NAMESPACE,
+    discovery::{CONTROLLER_NAMESPACE, model::MtlsMode, probe::Probes},
     identity::SpiffeId,
     proxy::{
         config::{ForwardListener, InterceptPorts, ProxyConfig},
         run::{self, Observability},
     },
+    ranges::PortRange,
     units,
 };
 
@@ -55,6 +56,19 @@ pub struct Proxy {
     /// Where health, metrics and configuration are shown.
     #[arg(long, default_value = "127.0.0.1:14020")]
     admin: SocketAddr,
+    /// Where checks of the application's health are asked for, at every address.
+    #[arg(long, requires = "probes")]
+    probe_port: Option<u16>,
+    /// Those checks by their paths: JSON, as the injector writes it.
+    #[arg(long, env = "OUTRIGGER_PROBES", value_parser = parse_probes)]
+    probes: Option<Probes>,
+    /// Whether plaintext is taken from the network: permissive takes it unless the control plane
+    /// says strict, strict refuses it.
+    #[arg(long, default_value = "permissive", value_parser = parse_mtls)]
+    mtls: MtlsMode,
+    /// Ports to carry bytes of without looking at them, in either direction: 3306,5432-5433.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',')]
+    opaque_ports: Vec<PortRange>,
     /// File with the token for admin requests that change something; without it they are refused.
     #[arg(long)]
     admin_token_file: Option<PathBuf>,
@@ -80,6 +94,20 @@ pub struct Proxy {
     telemetry: super::telemetry::TelemetryArgs,
 }
 
+fn parse_probes(text: &str) -> Result<Probes, String> {
+    serde_json::from_str(text).map_err(|error| format!("these are no checks: {error}"))
+}
+
+fn parse_mtls(text: &str) -> Result<MtlsMode, String> {
+    match text {
+        "permissive" => Ok(MtlsMode::Permissive),
+        "strict" => Ok(MtlsMode::Strict),
+        _ => Err(format!(
+            "{text:?} is not a mode: write permissive or strict"
+        )),
+    }
+}
+
 impl Proxy {
     pub fn run(self) -> anyhow::Result<()> {
         let log_level = self.telemetry.init_logging()?;
@@ -103,6 +131,9 @@ impl Proxy {
             }),
             forwards: self.forwards.clone(),
             admin: self.admin,
+            probes: self.probe_port.zip(self.probes.clone()),
+            mtls: self.mtls,
+            opaque_ports: self.opaque_ports.clone(),
             controller: self.controller.clone(),
             controller_namespace: self.controller_namespace.clone(),
             trust_anchors: self.trust_anchors.clone(),

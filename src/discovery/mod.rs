@@ -7,6 +7,7 @@ mod connection;
 mod grpc;
 mod kept_identity;
 pub mod model;
+pub mod probe;
 pub mod proto;
 pub mod resource;
 mod session;

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{identity::SpiffeId, telemetry::Direction};
+use crate::{
+    discovery::{model::MtlsMode, probe::Probes},
+    identity::SpiffeId,
+    ranges::PortRange,
+    telemetry::Direction,
+};
 
 /// The proxy's own settings. Everything about services comes from the control plane.
 #[derive(Clone, Debug)]
@@ -18,6 +23,12 @@ pub struct ProxyConfig {
     pub intercept: Option<InterceptPorts>,
     pub forwards: Vec<ForwardListener>,
     pub admin: SocketAddr,
+    /// Where health checks of the application are asked for, and which there are.
+    pub probes: Option<(u16, Probes)>,
+    /// Strict refuses plaintext whatever the control plane says.
+    pub mtls: MtlsMode,
+    /// Ports whose bytes are carried without a look at them, in either direction.
+    pub opaque_ports: Vec<PortRange>,
     pub controller: String,
     /// The namespace that the controller's certificate must name.
     pub controller_namespace: String,
@@ -34,6 +45,13 @@ pub struct ProxyConfig {
     pub drain_min: Duration,
     /// After SIGTERM everything has ended at the latest after so long.
     pub drain_max: Duration,
+}
+
+impl ProxyConfig {
+    /// Whether the bytes at a port are to be carried without a look at them.
+    pub fn is_opaque(&self, port: u16) -> bool {
+        self.opaque_ports.iter().any(|range| range.contains(port))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

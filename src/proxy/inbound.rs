@@ -37,10 +37,14 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
     };
     let workload = own.workload.clone();
     let named = workload.ports.iter().find(|port| port.port == dst.port());
-    let protocol = named.map_or(Protocol::Detect, |port| port.protocol);
+    let protocol = match worker.shared.config.is_opaque(dst.port()) {
+        true => Protocol::Tcp,
+        false => named.map_or(Protocol::Detect, |port| port.protocol),
+    };
     let connection = Inbound {
         upstream: worker.local(dst, protocol, &workload.policy),
         protocol,
+        mtls: worker.mtls(&workload),
         worker,
         workload,
         from,
@@ -60,7 +64,7 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
             connection.refused(Reason::ConnectFailed, &error.to_string());
             reset(client);
         }
-        Ok(_) if connection.workload.mtls == MtlsMode::Strict => {
+        Ok(_) if connection.mtls == MtlsMode::Strict => {
             connection.refused(Reason::PlaintextRefused, "the workload takes mesh TLS only");
             reset(client);
         }
@@ -81,6 +85,8 @@ struct Inbound {
     workload: std::sync::Arc<Workload>,
     /// What somebody said that the port speaks.
     protocol: Protocol,
+    /// How plaintext is met.
+    mtls: MtlsMode,
     from: SocketAddr,
     dst: SocketAddr,
 }
@@ -88,7 +94,7 @@ struct Inbound {
 impl Inbound {
     /// Nobody reaches the application before it is known that they may.
     fn may_dial_at_once(&self) -> bool {
-        self.workload.mtls == MtlsMode::Permissive && self.worker.own.takes_bytes(None, self.port())
+        self.mtls == MtlsMode::Permissive && self.worker.own.takes_bytes(None, self.port())
     }
 
     fn port(&self) -> u16 {
@@ -142,7 +148,7 @@ impl Inbound {
         let bytes = read.freeze();
         match hello.and_then(|hello| hello.mesh) {
             Some(_) => self.mesh(client, bytes).await,
-            None if self.workload.mtls == MtlsMode::Strict => {
+            None if self.mtls == MtlsMode::Strict => {
                 self.refused(
                     Reason::PlaintextRefused,
                     "TLS, but not of the mesh, at a strict port",

@@ -16,6 +16,7 @@ mod listener;
 pub mod original_dst;
 mod outbound;
 mod own;
+mod probe;
 pub mod route;
 pub mod run;
 mod sniff;

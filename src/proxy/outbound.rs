@@ -40,7 +40,10 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
             return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await;
         }
     };
-    let protocol = upstream.view().protocol;
+    let protocol = match worker.shared.config.is_opaque(dst.port()) {
+        true => Protocol::Tcp,
+        false => upstream.view().protocol,
+    };
     let opening = match protocol {
         Protocol::Tcp => return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await,
         Protocol::Http | Protocol::Http2 => sniff::recognise(&mut client, &mut Default::default())

@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     rc::Rc,
     sync::Arc,
@@ -22,6 +23,7 @@ use tokio::{
 use super::{
     config::ProxyConfig,
     listener::{self, Bound, Origin},
+    probe::ProbePort,
     tracing::Tracer,
     worker::{Shared, Worker},
 };
@@ -118,10 +120,14 @@ impl Proxy {
             token_file: observability.admin_token_file,
         };
         let address = shared.config.admin;
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address} for --admin"))?;
+        let listener =
+            aside(address).with_context(|| format!("cannot listen on {address} for --admin"))?;
         tasks.push(supervisor.spawn("admin", admin.serve(listener)));
+        if let Some((port, probes)) = shared.config.probes.clone() {
+            let listener = aside((Ipv6Addr::UNSPECIFIED, port).into())
+                .with_context(|| format!("cannot listen on port {port} for --probe-port"))?;
+            tasks.push(supervisor.spawn("probes", ProbePort::new(probes).serve(listener)));
+        }
         let certified = readiness.block("no certificate yet: is the controller reachable?");
         let told = readiness.block("nothing known from the controller yet");
         tasks.push(supervisor.spawn("readiness", become_ready(shared.clone(), certified, told)));
@@ -158,6 +164,16 @@ impl Proxy {
         drop(self.tasks);
         Ok(())
     }
+}
+
+/// A listener of the control thread. Every address of IPv6 is every address of IPv4 as well.
+fn aside(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        listener::bind_any(address.port())
+    } else {
+        listener::bind(address)
+    };
+    TcpListener::from_std(listener?)
 }
 
 /// Follows the controller: identity, discovery and the trust bundle.

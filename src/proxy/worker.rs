@@ -23,7 +23,9 @@ use super::{
 use crate::{
     discovery::{
         DiscoveryClient, State, Subscription,
-        model::{Destination, Endpoint, Endpoints, Protocol, Service, ServiceKey, Workload},
+        model::{
+            Destination, Endpoint, Endpoints, MtlsMode, Protocol, Service, ServiceKey, Workload,
+        },
         resource::Resource,
     },
     identity::{IdentityStore, SpiffeId},
@@ -199,6 +201,15 @@ impl Worker {
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), workload));
         worker
+    }
+
+    /// How plaintext from the network is met: the stricter of what the control plane and the
+    /// proxy's own command line say.
+    pub fn mtls(&self, workload: &Workload) -> MtlsMode {
+        match (self.shared.config.mtls, workload.mtls) {
+            (MtlsMode::Permissive, MtlsMode::Permissive) => MtlsMode::Permissive,
+            _ => MtlsMode::Strict,
+        }
     }
 
     /// What an address stands for. While nothing is known of it, it is forwarded as it is.

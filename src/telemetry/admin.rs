@@ -1,41 +1,30 @@
-//! The admin port: health, metrics and configuration to read, and, for who has the token, the
-//! log level and a drain to set off.
-//!
-//! It runs on the telemetry thread and is bounded in connections, header bytes and time, so that
-//! no scrape and no stuck reader costs traffic anything.
+//! The admin port: health and metrics for everybody, configuration to read from within the pod,
+//! and, for who has the token as well, the log level and a drain to set off.
 
 mod auth;
 
-use std::{convert::Infallible, fmt::Write, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Write, io, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+    HeaderValue, Method, Request, StatusCode,
+    header::{ALLOW, WWW_AUTHENTICATE},
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    time,
-};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::{net::TcpListener, time};
 
-use super::{logging::LogLevel, metrics::Metrics, readiness::Readiness};
+use super::{
+    logging::LogLevel,
+    metrics::Metrics,
+    port::{self, Answer, Ends, HEADER_TIMEOUT, page, text},
+    readiness::Readiness,
+};
 use auth::Verdict;
 
-/// Connections open at once; further ones are closed at once.
-const MAX_CONNECTIONS: usize = 64;
-/// A request's line and headers together.
-const MAX_HEADER_BYTES: usize = 8 * 1024;
-const MAX_HEADERS: usize = 32;
 /// A log filter.
 const MAX_BODY_BYTES: usize = 1024;
-/// From one request's end, or the connection's start, to the next one's headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The whole life of a connection: a client that reads nothing is gone after it.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// What a client outside the pod hears.
+const FROM_AFAR: &str = "from outside the pod only /live, /ready and /metrics are answered: come through kubectl port-forward, or from within\n";
 
 /// What the admin port shows and sets off.
 pub struct Admin {
@@ -43,7 +32,7 @@ pub struct Admin {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     pub readiness: Readiness,
     pub log_level: LogLevel,
-    /// What `/config` shows: no secrets, the port has no lock on it.
+    /// What `/config` shows: no secrets, the pod's other containers read it.
     pub config: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Sets off a drain; called for each accepted request, so it must bear being called again.
     pub drain: Box<dyn Fn() + Send + Sync>,
@@ -52,8 +41,6 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
 }
 
-type Answer = Response<Full<Bytes>>;
-
 impl Admin {
     /// Serves until the future is dropped.
     ///
@@ -61,48 +48,19 @@ impl Admin {
     /// When the listener itself fails, not when a connection does.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
         let admin = Arc::new(self);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) if is_passing(&error) => {
-                    tracing::warn!(%error, "the admin port cannot accept a connection now");
-                    time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                tracing::debug!("the admin port refuses a connection: {MAX_CONNECTIONS} are open");
-                continue;
-            };
+        let answer = move |request, ends| {
             let admin = admin.clone();
-            tokio::spawn(async move {
-                let _place = place;
-                admin.connection(stream).await;
-            });
-        }
+            async move { admin.answer(request, ends).await }
+        };
+        port::serve(listener, "admin", answer).await
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
-        let admin = &self;
-        let service =
-            service_fn(|request| async move { Ok::<_, Infallible>(admin.answer(request).await) });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEADER_BYTES)
-            .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), service);
-        match time::timeout(CONNECTION_TIMEOUT, connection).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin port failed"),
-            Err(_) => tracing::debug!("a connection to the admin port lasted too long"),
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, ends: Ends) -> Answer {
         let path = request.uri().path();
+        let for_everybody = matches!(path, "/live" | "/ready" | "/metrics");
+        if !for_everybody && !ends.is_local() {
+            return text(StatusCode::FORBIDDEN, FROM_AFAR);
+        }
         let changes_state = matches!(path, "/log-level" | "/drain");
         let allowed = match changes_state {
             true => request.method() == Method::POST,
@@ -163,36 +121,6 @@ impl Admin {
             Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
         }
     }
-}
-
-/// Whether accepting may work again by itself: no descriptors left, or a client already gone.
-fn is_passing(error: &io::Error) -> bool {
-    let gone = matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    );
-    let full = [
-        rustix::io::Errno::MFILE,
-        rustix::io::Errno::NFILE,
-        rustix::io::Errno::NOBUFS,
-    ];
-    gone || full
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = page("text/plain; charset=utf-8", body);
-    *answer.status_mut() = status;
-    answer
-}
-
-fn page(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }
 
 fn method_not_allowed(changes_state: bool) -> Answer {

@@ -89,6 +89,14 @@ where
     Ok((subscriber, level))
 }
 
+/// Whether a text is a log filter.
+///
+/// # Errors
+/// When it is not, with how to write one.
+pub fn check(filter: &str) -> Result<(), LogError> {
+    parse(filter).map(drop)
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(filter).map_err(|cause| LogError::Filter {
         filter: filter.to_owned(),

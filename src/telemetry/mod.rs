@@ -10,6 +10,7 @@ pub mod drain;
 pub mod logging;
 pub mod metrics;
 pub mod otlp;
+pub mod port;
 pub mod readiness;
 mod reason;
 pub mod span;

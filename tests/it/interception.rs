@@ -307,6 +307,7 @@ fn nft_agrees_with_the_printed_rules() {
             inbound_port: INBOUND,
             outbound_port: OUTBOUND,
             admin_port: ADMIN,
+            probe_port: None,
             skip_inbound_ports: vec![9090.into()],
             skip_outbound_ports: vec!["3306-3310".parse().unwrap()],
             skip_inbound_subnets: vec!["10.32.0.0/12".parse().unwrap()],

@@ -9,4 +9,5 @@ mod interception;
 mod lifecycle;
 mod netns;
 mod policies;
+mod probes;
 mod protocols;

@@ -41,6 +41,11 @@ impl Quantity {
         &self.text
     }
 
+    /// In CPUs or bytes.
+    pub fn value(&self) -> f64 {
+        self.value
+    }
+
     fn read(text: &str) -> Option<f64> {
         let is_number = |c: char| c.is_ascii_digit() || c == '.';
         let end = text.find(|c| !is_number(c)).unwrap_or(text.len());

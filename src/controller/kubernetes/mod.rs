@@ -8,6 +8,7 @@ mod ca_secret;
 pub mod config;
 mod custody;
 pub mod findings;
+mod injector;
 mod leader;
 pub mod lower;
 mod objects;

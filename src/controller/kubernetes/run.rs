@@ -16,6 +16,7 @@ use super::{
     authenticate::TokenReviews,
     config::MeshConfig,
     custody::Custody,
+    injector,
     leader::Campaign,
     registry::{self, Registry},
     roots,
@@ -23,8 +24,8 @@ use super::{
 };
 use crate::{
     controller::{
-        OwnCertificateError, Store, authority::Authority, own_certificate::OwnCertificate,
-        server::Server,
+        OwnCertificateError, Store, authority::Authority, injection,
+        own_certificate::OwnCertificate, server::Server,
     },
     discovery::controller_id,
     identity::{IdentityStore, InvalidSpiffeId, SpiffeId},
@@ -193,12 +194,16 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
     parts.add("webhook certificate keeper", async move {
         leads.while_leading(|| part.keep()).await;
     });
+    let injector = injector::webhook(&client, &options.config, custody.published());
+    let webhook_listener = options.webhook_listen.bind().await?;
     let waiting = readiness.block("webhook certificate");
     let part = webhook.clone();
     parts.add("webhook", async move {
-        let _tls = part.serving().await;
+        let tls = part.serving().await;
         drop(waiting);
-        std::future::pending().await
+        if let Err(error) = injection::webhook::serve(webhook_listener, tls, injector).await {
+            tracing::error!(%error, "the webhook has failed");
+        }
     });
 
     let registry = Registry::new(client.clone(), store.clone(), &options.config)

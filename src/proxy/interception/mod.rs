@@ -5,6 +5,5 @@
 mod netfilter;
 mod ruleset;
 
-pub use crate::ranges::{InvalidPortRange, InvalidSubnet, PortRange, Subnet};
 pub use netfilter::{InterceptionError, apply, remove};
 pub use ruleset::{Interception, Ruleset};

@@ -6,8 +6,8 @@ use std::{io, net::IpAddr};
 use rustix::net::netlink::NETFILTER;
 
 use super::ruleset::{Action, Chain, Hook, Match, PRIORITY, Rule, Ruleset, TABLE};
-use super::{PortRange, Subnet};
 use crate::netlink::{Message, Refused, Socket, flags};
+use crate::ranges::{PortRange, Subnet};
 
 /// Why the rules could not be written.
 #[derive(Debug, thiserror::Error)]

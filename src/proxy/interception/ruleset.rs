@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, num::NonZeroU32};
 
-use super::{PortRange, Subnet};
+use crate::ranges::{PortRange, Subnet};
 
 /// The name of the table, of family `inet`: both IPv4 and IPv6.
 pub(super) const TABLE: &str = "outrigger";
@@ -20,8 +20,10 @@ pub struct Interception {
     pub proxy_mark: Option<NonZeroU32>,
     pub inbound_port: u16,
     pub outbound_port: u16,
-    /// Reached from outside without interception: probes and scrapes.
+    /// Reached from outside without interception: health and scrapes.
     pub admin_port: u16,
+    /// Likewise, where the proxy checks the application's health on request.
+    pub probe_port: Option<u16>,
     pub skip_inbound_ports: Vec<PortRange>,
     pub skip_outbound_ports: Vec<PortRange>,
     /// By the client's address.
@@ -53,8 +55,12 @@ impl Interception {
     }
 
     fn prerouting(&self) -> Chain {
-        let skipped = [Match::FromLoopback, Match::TcpPort(self.admin_port.into())]
+        let own = [Some(self.admin_port), self.probe_port]
             .into_iter()
+            .flatten();
+        let skipped = [Match::FromLoopback]
+            .into_iter()
+            .chain(own.map(|port| Match::TcpPort(port.into())))
             .chain(self.skip_inbound_ports.iter().copied().map(Match::TcpPort))
             .chain(self.skip_inbound_subnets.iter().copied().map(Match::From));
         Chain::new(Hook::Prerouting, skipped, self.inbound_port)
@@ -214,6 +220,7 @@ mod tests {
             inbound_port: 14_006,
             outbound_port: 14_001,
             admin_port: 14_020,
+            probe_port: Some(14_021),
             skip_inbound_ports: vec![9090.into()],
             skip_outbound_ports: vec!["25".parse().unwrap(), "3306-3310".parse().unwrap()],
             skip_inbound_subnets: vec!["192.0.2.0/24".parse().unwrap()],
@@ -244,6 +251,7 @@ mod tests {
         		type nat hook prerouting priority -100; policy accept;
         		iif "lo" return
         		tcp dport 14020 return
+        		tcp dport 14021 return
         		tcp dport 9090 return
         		ip saddr 192.0.2.0/24 return
         		meta l4proto tcp redirect to :14006

@@ -4,9 +4,13 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::*;
+use crate::telemetry::port::{MAX_CONNECTIONS, MAX_HEADER_BYTES};
 
 const TOKEN: &str = "0123456789abcdef";
 

@@ -151,6 +151,13 @@ pub fn grpc_interop() -> App {
     )
 }
 
+/// gRPC's own server for its health protocol: see apps/grpc_health.go for what is how.
+pub fn grpc_health() -> App {
+    let addr = free_addr();
+    let mut server = command("grpc-health-server");
+    App::start("grpc health server", addr, server.arg(addr.to_string()))
+}
+
 pub fn redis() -> App {
     let addr = free_addr();
     let mut redis = command("redis-server");

@@ -8,7 +8,7 @@ use crate::{
         check::line::{Check, Line, or_unknown, some_of},
         cluster::{Fact, Install},
     },
-    proxy::interception::Subnet,
+    ranges::Subnet,
 };
 
 /// Native sidecars are on by default from here on.

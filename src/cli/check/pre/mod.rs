@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Deserialize;
 
-use crate::proxy::interception::Subnet;
+use crate::ranges::Subnet;
 
 pub use conclude::conclude;
 pub use gather::gather;

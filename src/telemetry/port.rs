@@ -1,0 +1,152 @@
+//! A small HTTP/1.1 port of the process's own, beside its traffic: bounded in connections, header
+//! bytes and time, so that no scrape and no stuck reader costs traffic anything.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time,
+};
+
+/// Connections open at once; further ones are closed at once.
+pub(super) const MAX_CONNECTIONS: usize = 64;
+/// A request's line and headers together.
+pub(super) const MAX_HEADER_BYTES: usize = 8 * 1024;
+const MAX_HEADERS: usize = 32;
+/// From one request's end, or the connection's start, to the next one's headers.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The whole life of a connection: a client that reads nothing is gone after it.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+pub type Answer = Response<Full<Bytes>>;
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    pub local: SocketAddr,
+    pub peer: SocketAddr,
+}
+
+impl Ends {
+    /// Whether the other end is in the same network namespace: `kubectl port-forward` is, too.
+    pub fn is_local(&self) -> bool {
+        self.peer.ip().to_canonical().is_loopback()
+    }
+}
+
+/// Serves the port called `name` until the future is dropped.
+///
+/// # Errors
+/// When the listener itself fails, not when a connection does.
+pub async fn serve<F, A>(listener: TcpListener, name: &'static str, answer: F) -> io::Result<()>
+where
+    F: Fn(Request<Incoming>, Ends) -> A + Send + Sync + 'static,
+    A: Future<Output = Answer> + Send,
+{
+    let answer = Arc::new(answer);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(%error, "the {name} port cannot accept a connection now");
+                time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::debug!("the {name} port refuses a connection: {MAX_CONNECTIONS} are open");
+            continue;
+        };
+        let answer = answer.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            connection(stream, name, &*answer).await;
+        });
+    }
+}
+
+async fn connection<F, A>(stream: TcpStream, name: &str, answer: &F)
+where
+    F: Fn(Request<Incoming>, Ends) -> A,
+    A: Future<Output = Answer>,
+{
+    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
+        // Gone already.
+        return;
+    };
+    let ends = Ends { local, peer };
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(answer(request, ends).await) });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    match time::timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the {name} port failed"),
+        Err(_) => tracing::debug!("a connection to the {name} port lasted too long"),
+    }
+}
+
+/// Whether accepting may work again by itself: no descriptors left, or a client already gone.
+fn is_passing(error: &io::Error) -> bool {
+    let gone = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    );
+    let full = [
+        rustix::io::Errno::MFILE,
+        rustix::io::Errno::NFILE,
+        rustix::io::Errno::NOBUFS,
+    ];
+    gone || full
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut answer = page("text/plain; charset=utf-8", body);
+    *answer.status_mut() = status;
+    answer
+}
+
+pub fn page(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_loopback_is_local() {
+        let local = |peer: &str| {
+            let local = "198.18.64.7:14020".parse().unwrap();
+            let peer = peer.parse().unwrap();
+            Ends { local, peer }.is_local()
+        };
+        for peer in ["127.0.0.1:4", "[::1]:4", "[::ffff:127.0.0.1]:4"] {
+            assert!(local(peer), "{peer}");
+        }
+        for peer in ["198.18.64.7:4", "[::ffff:198.18.64.1]:4", "[fd00::1]:4"] {
+            assert!(!local(peer), "{peer}");
+        }
+    }
+}
