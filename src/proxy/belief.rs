@@ -64,6 +64,8 @@ pub struct Upstream {
     pub upstream: String,
     /// Present where it is one address.
     pub address: Option<SocketAddr>,
+    /// Present where a route has a policy of its own: what is held by that route alone.
+    pub route: Option<String>,
     pub breaker: Breaker,
     pub bulkhead: Bulkhead,
     /// The bulkheads of its routes.

@@ -108,9 +108,9 @@ impl OwnWorkload {
             port,
             http: None,
         };
-        let now = self.now.borrow();
-        let table = now.as_ref().and_then(|own| own.access.as_ref());
-        table.is_none_or(|table| table.decide(&call) != Verdict::Denied)
+        let passes = |table: &Table| table.decide(&call) != Verdict::Denied;
+        let own = self.now();
+        own.is_some_and(|own| own.access.as_ref().is_none_or(passes))
     }
 
     /// Returns when the rules no longer let an opaque connection pass.
@@ -137,9 +137,10 @@ impl OwnWorkload {
         if logged.len() >= MAX_LOGGED {
             logged.retain(|_, at| recent(at));
         }
-        if logged.len() < MAX_LOGGED {
-            logged.insert(key, now);
+        if logged.len() >= MAX_LOGGED {
+            return;
         }
+        logged.insert(key, now);
         let caller = call.caller.map_or("(plaintext)", SpiffeId::as_str);
         let policies: Vec<&str> = table.policies(call.port).map(|name| &**name).collect();
         // Debug formatting escapes what a client may have put into them.

@@ -6,6 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    cmp::Reverse,
     collections::HashMap,
     fmt,
     net::SocketAddr,
@@ -42,6 +43,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamKey {
     Service(ServiceKey),
+    /// A service by way of a route that has a policy of its own, and so breakers, bulkhead and
+    /// retry budget of its own.
+    Route(ServiceKey, Arc<str>),
     /// An endpoint dialled by its own address, with the service it belongs to.
     Direct(SocketAddr, Option<ServiceKey>),
     /// The application beside this proxy.
@@ -51,7 +55,9 @@ pub enum UpstreamKey {
 impl UpstreamKey {
     fn authority(&self) -> Authority {
         let named = match self {
-            UpstreamKey::Service(key) => format!("{}.{}:{}", key.name, key.namespace, key.port),
+            UpstreamKey::Service(key) | UpstreamKey::Route(key, _) => {
+                format!("{}.{}:{}", key.name, key.namespace, key.port)
+            }
             UpstreamKey::Direct(addr, _) | UpstreamKey::Local(addr) => addr.to_string(),
         };
         named
@@ -64,7 +70,9 @@ impl UpstreamKey {
 impl fmt::Display for UpstreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UpstreamKey::Service(key) | UpstreamKey::Direct(_, Some(key)) => key.fmt(f),
+            UpstreamKey::Service(key)
+            | UpstreamKey::Route(key, _)
+            | UpstreamKey::Direct(_, Some(key)) => key.fmt(f),
             UpstreamKey::Direct(_, None) => f.write_str("direct"),
             UpstreamKey::Local(_) => f.write_str("local"),
         }
@@ -133,9 +141,15 @@ impl UpstreamState {
             endpoints: Mutex::default(),
             tracked: breakers.track(BreakerScope::Service),
             breakers,
-            bulkhead: metrics.bulkhead_series(BulkheadLabels {
-                scope: BulkheadScope::Upstream,
-                name: label.clone(),
+            bulkhead: metrics.bulkhead_series(match key {
+                UpstreamKey::Route(_, route) => BulkheadLabels {
+                    scope: BulkheadScope::Route,
+                    name: route.clone(),
+                },
+                _ => BulkheadLabels {
+                    scope: BulkheadScope::Upstream,
+                    name: label.clone(),
+                },
             }),
             label,
         })
@@ -150,6 +164,7 @@ impl UpstreamState {
             lock(&endpoint.breaker).update(policy.breaker.clone());
         }
         *lock(&self.policy) = policy.breaker.clone();
+        self.reconsider();
     }
 
     /// The bulkhead of one route.
@@ -184,6 +199,24 @@ impl UpstreamState {
     /// Forgets the breakers of endpoints that are gone.
     fn retain(&self, keep: impl Fn(&SocketAddr) -> bool) {
         lock(&self.endpoints).retain(|addr, _| keep(addr));
+        self.reconsider();
+    }
+
+    /// Which broken endpoints are out and which are in use all the same, now that there are others
+    /// or another policy. Those stay out that would be for longest.
+    fn reconsider(&self) {
+        let policy = lock(&self.policy).clone();
+        let endpoints = lock(&self.endpoints);
+        let mut broken: Vec<_> = endpoints
+            .values()
+            .filter(|endpoint| endpoint.is_open())
+            .map(|endpoint| (lock(&endpoint.breaker).deadline(), endpoint))
+            .collect();
+        broken.sort_by_key(|(due, _)| Reverse(*due));
+        let most = ejection::most(endpoints.len(), &policy);
+        for (n, (_, endpoint)) in broken.iter().enumerate() {
+            endpoint.spared.store(n >= most, Ordering::Relaxed);
+        }
     }
 
     /// Whether the service as a whole takes this request.
@@ -298,8 +331,12 @@ impl UpstreamState {
         belief::Upstream {
             upstream: self.label.to_string(),
             address: match key {
-                UpstreamKey::Service(_) => None,
+                UpstreamKey::Service(_) | UpstreamKey::Route(..) => None,
                 UpstreamKey::Direct(addr, _) | UpstreamKey::Local(addr) => Some(*addr),
+            },
+            route: match key {
+                UpstreamKey::Route(_, route) => Some(route.to_string()),
+                _ => None,
             },
             breaker: describe_breaker(&lock(&self.breaker), now),
             bulkhead: self.gate.usage().into(),
@@ -437,15 +474,27 @@ impl Upstream {
         *self.watch.borrow_mut() = Some(watch);
     }
 
+    /// Takes a protocol that may be another.
+    pub fn speaks(&self, protocol: Protocol) {
+        self.view.borrow_mut().protocol = protocol;
+    }
+
+    /// Takes a policy that may be another.
+    pub fn take_policy(&self, policy: &Rc<ResiliencePolicy>) {
+        let mut view = self.view.borrow_mut();
+        if Rc::ptr_eq(&view.policy, policy) {
+            return;
+        }
+        if *view.policy != **policy {
+            self.state.update(policy);
+        }
+        view.policy = policy.clone();
+    }
+
     /// Takes what may have changed of an upstream that is one known endpoint.
     pub fn refresh(&self, protocol: Protocol, policy: &Rc<ResiliencePolicy>, endpoint: &Endpoint) {
-        let mut view = self.view.borrow_mut();
-        view.protocol = protocol;
-        if !Rc::ptr_eq(&view.policy, policy) && *view.policy != **policy {
-            self.state.update(policy);
-            view.policy = policy.clone();
-        }
-        drop(view);
+        self.speaks(protocol);
+        self.take_policy(policy);
         if !self.has_endpoints() {
             let service = ServiceKey {
                 namespace: "".into(),
@@ -463,7 +512,7 @@ impl Upstream {
     /// The port that clients know it by.
     pub fn port(&self) -> u16 {
         match &self.key {
-            UpstreamKey::Service(key) => key.port,
+            UpstreamKey::Service(key) | UpstreamKey::Route(key, _) => key.port,
             UpstreamKey::Direct(addr, _) | UpstreamKey::Local(addr) => addr.port(),
         }
     }

@@ -43,3 +43,49 @@ fn says_when_an_ejected_endpoint_comes_back() {
         "{wait:?}"
     );
 }
+
+/// Trips an endpoint's breaker by its first failure.
+fn trip(state: &UpstreamState, endpoint: &Arc<EndpointState>, now: Instant) {
+    let leave = Leave {
+        endpoint_permit: endpoint.admit(now).expect("closed so far"),
+        endpoint: endpoint.clone(),
+        service_permit: None,
+    };
+    let outcome = Outcome {
+        result: CallResult::Failure,
+        latency: Duration::ZERO,
+        retry_after: None,
+    };
+    state.record(now, &leave, outcome);
+}
+
+#[test]
+fn how_many_may_be_out_is_decided_anew_when_endpoints_come_and_go() {
+    let mut policy = ResiliencePolicy::default();
+    policy.breaker.consecutive_failures = 1;
+    policy.breaker.min_healthy = 0.0;
+    let (state, now) = (state(&policy), Instant::now());
+    let addr = |port| SocketAddr::from(([127, 0, 0, 1], port));
+    let all: Vec<_> = (1..=4).map(|port| state.endpoint(addr(port))).collect();
+    trip(&state, &all[0], now);
+    trip(&state, &all[1], now + Duration::from_secs(1));
+    let out = || {
+        let out = all.iter().filter(|e| e.share(now, &state) == 0.0);
+        out.map(|e| e.addr.port()).collect::<Vec<_>>()
+    };
+    assert_eq!(out(), [1, 2]);
+    // Half of two is one: the one that is due first takes part again.
+    state.retain(|addr| addr.port() <= 2);
+    assert_eq!(out().len(), 1);
+    state.retain(|addr| addr.port() == 1);
+    assert!(!out().contains(&1), "the last one is never out");
+    (2..=4).for_each(|port| drop(state.endpoint(addr(port))));
+    state.retain(|_| true);
+    assert!(out().contains(&1), "with three others it is");
+    policy.breaker.max_ejection = 0.0;
+    state.update(&policy);
+    assert!(
+        !out().contains(&1),
+        "a policy that ejects nobody brings it back"
+    );
+}

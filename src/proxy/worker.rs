@@ -233,7 +233,23 @@ impl Worker {
 
     /// The upstream of a service, subscribed to on first use.
     pub async fn service(&self, key: &ServiceKey) -> Rc<Upstream> {
-        let name = UpstreamKey::Service(key.clone());
+        self.followed(UpstreamKey::Service(key.clone()), key).await
+    }
+
+    /// A service by way of a route with a policy of its own.
+    pub async fn by_route(
+        &self,
+        key: &ServiceKey,
+        route: &Arc<str>,
+        policy: &Rc<ResiliencePolicy>,
+    ) -> Rc<Upstream> {
+        let name = UpstreamKey::Route(key.clone(), route.clone());
+        let upstream = self.followed(name, key).await;
+        upstream.take_policy(policy);
+        upstream
+    }
+
+    async fn followed(&self, name: UpstreamKey, key: &ServiceKey) -> Rc<Upstream> {
         let known = self.upstreams.borrow().get(&name).cloned();
         if let Some(upstream) = known {
             upstream.last_used.set(Instant::now());
@@ -428,6 +444,10 @@ fn follow_service(upstream: &Upstream, service: &Subscription<Service>, namespac
     let State::Present(service) = service.current() else {
         return;
     };
+    if let UpstreamKey::Route(..) = upstream.key {
+        // The route's policy is the one that counts, and it has been routed.
+        return upstream.speaks(service.protocol);
+    }
     match RouteTable::compile(&service, namespace) {
         Ok(routes) => upstream.configure(&service, routes),
         // Refused with a NACK when it came, so that this is the last good one already.
@@ -439,7 +459,7 @@ fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>) {
     match endpoints.current() {
         State::Present(endpoints) => upstream.set_endpoints(&endpoints, Instant::now()),
         State::Absent => {
-            if let UpstreamKey::Service(service) = &upstream.key {
+            if let UpstreamKey::Service(service) | UpstreamKey::Route(service, _) = &upstream.key {
                 let none = Endpoints {
                     service: service.clone(),
                     endpoints: Vec::new(),

@@ -11,8 +11,14 @@ use super::policy::BreakerPolicy;
 
 /// Whether one more of `total` endpoints may be ejected when `ejected` are already.
 pub fn may_eject(total: usize, ejected: usize, policy: &BreakerPolicy) -> bool {
-    let after = ejected + 1;
-    after < total && after as f64 <= policy.max_ejection * total as f64
+    ejected < most(total, policy)
+}
+
+/// How many of `total` endpoints may be ejected at once. To be asked again when there are others:
+/// with fewer endpoints, those that were ejected may be too many.
+pub fn most(total: usize, policy: &BreakerPolicy) -> usize {
+    let share = (policy.max_ejection * total as f64).floor() as usize;
+    share.min(total.saturating_sub(1))
 }
 
 /// Whether so few of `total` endpoints are healthy that the service breaker shall open.
@@ -54,5 +60,14 @@ mod tests {
         assert!(too_few_healthy(10, 1, &policy));
         assert!(!too_few_healthy(10, 2, &policy));
         assert!(!too_few_healthy(0, 0, &policy));
+    }
+
+    #[test]
+    fn fewer_endpoints_leave_fewer_to_eject() {
+        let policy = BreakerPolicy::default();
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|total| most(total, &policy)),
+            [0, 0, 1, 1, 2]
+        );
     }
 }

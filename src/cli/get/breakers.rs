@@ -108,9 +108,10 @@ fn is_out(breaker: &Breaker) -> bool {
 }
 
 fn name(upstream: &Upstream) -> String {
-    match upstream.address {
-        Some(address) => format!("{} {address}", upstream.upstream),
-        None => upstream.upstream.clone(),
+    match (&upstream.address, &upstream.route) {
+        (Some(address), _) => format!("{} {address}", upstream.upstream),
+        (None, Some(route)) => format!("{} by {route}", upstream.upstream),
+        (None, None) => upstream.upstream.clone(),
     }
 }
 
@@ -149,6 +150,7 @@ mod tests {
         let cart = Upstream {
             upstream: "shop/cart:80".into(),
             address: None,
+            route: None,
             breaker: closed(),
             bulkhead,
             routes: [("shop/cart".to_owned(), bulkhead)].into(),

@@ -12,7 +12,7 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use super::{
     body::ResponseBody,
     context::Context,
-    fallback,
+    deadline, fallback,
     forward::{Forward, Payload},
     kind::{self, Kind},
     mirror,
@@ -25,7 +25,7 @@ use crate::{
         head,
         route::{BackendRule, Choice, Listener, Scheme, Selected},
         tracing::Traced,
-        upstream::{Upstream, View},
+        upstream::{Upstream, UpstreamKey, View},
     },
     resilience::{Priority, ResiliencePolicy, retry},
     telemetry::{Direction, Reason, access_log::Record, metrics::HttpProtocol, span::SpanKind},
@@ -235,11 +235,7 @@ impl<'a> Routed<'a> {
             return Ok(Answer::Local(response.map(|()| ResponseBody::Local(None))));
         }
         let (upstream, backend) = self.backend(parts).await?;
-        let of_upstream = upstream.view().policy;
-        let policy = self
-            .route
-            .and_then(|route| route.rule.policy.as_ref())
-            .unwrap_or(&of_upstream);
+        let policy = &*upstream.view().policy;
         exchange.traced.inject(&mut parts.headers);
         let deadline = self.deadline(policy, exchange.started);
         let may_repeat = policy.retry.attempts > 0
@@ -247,8 +243,9 @@ impl<'a> Routed<'a> {
         let mirrored = self
             .route
             .is_some_and(|route| !route.rule.filters.mirrors.is_empty());
-        let mut payload =
-            Payload::prepare(body, may_repeat || mirrored, policy.retry.max_body_bytes).await?;
+        let kept = Payload::prepare(body, may_repeat || mirrored, policy.retry.max_body_bytes);
+        let late = "the request's body did not come in time";
+        let mut payload = deadline::within(deadline, late, kept).await??;
         if let Some(route) = self.route {
             mirror::send(self.context, route.rule, parts, &mut payload);
         }
@@ -262,7 +259,8 @@ impl<'a> Routed<'a> {
             try_timeout: self.route.and_then(|route| route.rule.backend_timeout),
             priority: priority(policy, parts),
         };
-        let stale_key = fallback::wants_stale(policy, parts).then(|| stale::Key::of(parts));
+        let stale_key = fallback::wants_stale(policy, parts)
+            .then(|| stale::Key::of(parts, self.context.caller.as_ref()));
         let sent = forward.run(exchange, parts, &mut payload).await;
         let sent = match sent {
             Ok(response) if response.status().is_server_error() && !policy.fallback.is_empty() => {
@@ -304,10 +302,12 @@ impl<'a> Routed<'a> {
         }
         // As the client gets it: a stale answer passes no filter again.
         exchange.copy = stale_key.and_then(|key| {
-            self.context
-                .worker
-                .stale
-                .copy(key, response.status(), response.headers())
+            self.context.worker.stale.copy(
+                key,
+                &parts.headers,
+                response.status(),
+                response.headers(),
+            )
         });
         Ok(Answer::Upstream { response, deadline })
     }
@@ -336,9 +336,16 @@ impl<'a> Routed<'a> {
         route
             .apply_request(backend, parts)
             .map_err(|too_long| Refusal::new(Reason::BadRequest, too_long.to_string()))?;
-        let upstream = match backend {
-            Some(backend) => self.context.worker.service(&backend.service).await,
-            None => self.context.upstream.clone(),
+        let (worker, parent) = (&self.context.worker, &self.context.upstream);
+        let service = match (backend, &parent.key) {
+            (Some(backend), _) => Some(&backend.service),
+            (None, UpstreamKey::Service(parent)) => Some(parent),
+            (None, _) => None,
+        };
+        let upstream = match (service, &route.rule.policy) {
+            (Some(service), Some(own)) => worker.by_route(service, &route.rule.name, own).await,
+            (Some(service), None) if backend.is_some() => worker.service(service).await,
+            (_, _) => parent.clone(),
         };
         Ok((upstream, backend))
     }

@@ -86,14 +86,13 @@ pub async fn answer(
 
 impl Request<'_> {
     fn stale_age(&self) -> Option<Duration> {
-        self.context
-            .worker
-            .stale
-            .age(self.stale_key?, Instant::now())
+        let stale = &self.context.worker.stale;
+        stale.age(self.stale_key?, &self.parts.headers, Instant::now())
     }
 
     fn stale(&self) -> Option<Answer> {
-        let kept = self.context.worker.stale.get(self.stale_key?)?;
+        let stale = &self.context.worker.stale;
+        let kept = stale.get(self.stale_key?, &self.parts.headers)?;
         Some(Answer::Local(from_kept(kept)))
     }
 }

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::{
     body::{ClientBody, RequestBody},
     context::Context,
+    deadline,
     kind::{self, Kind},
     pool::{Connection, PooledH1, Version},
     reply::Refusal,
@@ -132,7 +133,8 @@ impl Forward<'_> {
         parts: &request::Parts,
         payload: &mut Payload,
     ) -> Result<Response<Incoming>, Refusal> {
-        self.pass_bulkheads(exchange).await?;
+        let late = "no place in the bulkhead came free in time";
+        deadline::within(self.deadline, late, self.pass_bulkheads(exchange)).await??;
         self.upstream.state.deposit(Instant::now());
         let idempotent = retry::is_idempotent(&parts.method);
         let (mut tries, mut avoid) = (0, None);

@@ -2,6 +2,7 @@
 
 mod body;
 pub mod context;
+mod deadline;
 mod exchange;
 mod fallback;
 mod forward;

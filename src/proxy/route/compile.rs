@@ -1,6 +1,6 @@
 //! From the model's routes to the table, with every fault on the way noted.
 
-use std::{cmp::Reverse, collections::HashSet, time::Duration};
+use std::{cmp::Reverse, collections::HashSet, rc::Rc, time::Duration};
 
 use http::{HeaderName, Method};
 
@@ -240,7 +240,7 @@ fn rule(index: usize, route: &Route, faults: &mut Faults<'_>) -> RouteRule {
         filters,
         request_timeout,
         backend_timeout,
-        policy: route.policy.clone(),
+        policy: route.policy.clone().map(Rc::new),
     }
 }
 

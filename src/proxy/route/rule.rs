@@ -1,6 +1,6 @@
 //! What a rule does with the requests that match it.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, request::Parts};
 
@@ -21,7 +21,7 @@ pub struct RouteRule {
     /// One try; never zero, nor more than `request_timeout`.
     pub backend_timeout: Option<Duration>,
     /// In place of the service's.
-    pub policy: Option<ResiliencePolicy>,
+    pub policy: Option<Rc<ResiliencePolicy>>,
     /// Of the backends, and of those that cannot be used.
     pub(super) total_weight: u64,
 }

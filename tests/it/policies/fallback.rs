@@ -71,3 +71,21 @@ fn another_service_for_idempotent_methods_only() {
     let answer = mesh.send("POST", "/", "Content-Length: 0\r\n");
     assert_eq!((answer.status, spare.count()), (500, 1), "{answer:?}");
 }
+
+#[test]
+fn a_kept_answer_is_for_the_headers_that_it_varies_by() {
+    let origin = Origin::start("app");
+    let more = format!(
+        "policy: {{{QUIET}, fallback: [{{stale: 1m}}]}},
+         routes: [{{name: it/all, filters: [{{responseHeaders: {{set: [[vary, accept-language]]}}}}]}}]"
+    );
+    let mesh = Place::new().start(&service("app", &[origin.addr], &more));
+    let status = |language: &str| {
+        let header = format!("Accept-Language: {language}\r\n");
+        mesh.send("GET", "/", &header).status
+    };
+    assert_eq!(status("de"), 200);
+    origin.answer(500);
+    assert_eq!(status("de"), 200);
+    assert_eq!(status("en"), 500, "it was made for another language");
+}

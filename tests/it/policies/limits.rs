@@ -154,3 +154,23 @@ fn a_refused_connection_says_so() {
     );
     assert!(answer.body.contains(&nobody.to_string()), "{answer:?}");
 }
+
+#[test]
+fn the_time_of_a_request_runs_while_it_waits() {
+    let origin = Origin::start("app");
+    let more = "policy: {bulkhead: {maxInFlight: 1, queueWait: 60s}}, routes: [
+        {name: it/timed, matches: [{path: {prefix: /timed}}], timeouts: {request: 50ms}},
+        {name: it/rest}]";
+    let mesh = Place::new().start(&service("app", &[origin.addr], more));
+    // For its body, which a retry might need.
+    let slow = mesh.send("PUT", "/timed", "Content-Length: 5\r\n");
+    assert_eq!((slow.status, slow.reason()), (504, "request-timeout"));
+    assert!(slow.body.contains("body"), "{slow:?}");
+    // For a place in the bulkhead.
+    let mut first = mesh.begin("/trickle");
+    first.wait_for("app");
+    let queued = mesh.get("/timed");
+    assert_eq!((queued.status, queued.reason()), (504, "request-timeout"));
+    assert!(queued.body.contains("bulkhead"), "{queued:?}");
+    assert_eq!(origin.count(), 1, "neither arrived");
+}

@@ -79,3 +79,39 @@ fn a_mirror_gets_a_copy_and_changes_nothing() {
     let copy = mirror.seen().pop().expect("one came");
     assert_eq!((copy.method.as_str(), copy.uri.path()), ("PUT", "/thing"));
 }
+
+#[test]
+fn a_route_with_its_own_policy_has_its_own_breaker() {
+    let app = Origin::start("app");
+    app.answer(500);
+    let routes = "policy: {retry: {attempts: 0}, breaker: {enabled: false}}, routes: [
+        {name: it/own, matches: [{path: {prefix: /own}}], policy: {retry: {attempts: 0},
+         breaker: {consecutiveFailures: 1, openFor: 60s, openForMax: 60s}}},
+        {name: it/rest}]";
+    let mesh = Place::new().start(&service("app", &[app.addr], routes));
+    let asked = |path: &str| {
+        let answer = mesh.get(path);
+        (answer.status, answer.reason().to_owned())
+    };
+    assert_eq!(asked("/own"), (500, String::new()));
+    assert_eq!(asked("/own"), (503, "breaker-open".into()));
+    app.answer(200);
+    assert_eq!(
+        asked("/"),
+        (200, String::new()),
+        "the service's has seen no failure"
+    );
+    assert_eq!(asked("/own"), (503, "breaker-open".into()));
+}
+
+#[test]
+fn a_route_with_its_own_policy_has_its_own_retry_budget() {
+    let app = Origin::start("app");
+    app.answer(503);
+    let routes = "policy: {breaker: {enabled: false}}, routes: [
+        {name: it/own, policy: {breaker: {enabled: false},
+         retry: {attempts: 3, budgetRatio: 0.5, budgetMinPerSecond: 0}}}]";
+    let mesh = Place::new().start(&service("app", &[app.addr], routes));
+    (0..10).for_each(|_| assert_eq!(mesh.get("/").status, 503));
+    assert_eq!(app.count(), 15, "ten requests and half as many retries");
+}
