@@ -1,9 +1,13 @@
 //! A service account's workload, from what its pods add to it: counted, so that one pod of many
 //! costs what one pod of one does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
+    access_policy,
     address::named_ports,
     index::Index,
     object::{Name, Pod},
@@ -15,7 +19,8 @@ use crate::discovery::model::{MtlsMode, Protocol, Workload, WorkloadPort};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub account: Name,
-    services: BTreeSet<Name>,
+    /// The services that it is behind, with its ports there.
+    behind: BTreeSet<(Name, u16)>,
     ports: Vec<(u16, Rank)>,
     strict: bool,
 }
@@ -53,12 +58,12 @@ pub(super) fn claim(index: &Index, name: &Name, pod: &Pod) -> Option<Claim> {
     pod.injected.then_some(())?;
     let namespace = index.namespaces.get(&name.namespace);
     let opaque = pod.opaque.as_ref().or(namespace.map(|all| &all.opaque));
-    let mut services = BTreeSet::new();
+    let mut behind = BTreeSet::new();
     let mut ports: Vec<_> = named_ports(index, name, pod)
         .into_iter()
         .filter_map(|(port, key)| {
             let service = Name::new(key.namespace, key.name);
-            services.insert(service.clone());
+            behind.insert((service.clone(), port));
             let said = opaque.is_some_and(|ports| ports.contains(port));
             let protocol = if said {
                 Protocol::Tcp
@@ -76,7 +81,7 @@ pub(super) fn claim(index: &Index, name: &Name, pod: &Pod) -> Option<Claim> {
     let mtls = pod.mtls.or(namespace.and_then(|all| all.mtls));
     Some(Claim {
         account: Name::new(name.namespace.clone(), pod.service_account.clone()),
-        services,
+        behind,
         ports,
         strict: mtls == Some(MtlsMode::Strict),
     })
@@ -86,29 +91,32 @@ pub(super) fn claim(index: &Index, name: &Name, pod: &Pod) -> Option<Claim> {
 pub(super) struct Account {
     pods: u32,
     strict: u32,
-    services: Counts<Name>,
+    behind: Counts<(Name, u16)>,
     ports: Counts<(u16, Rank)>,
 }
 
 impl Account {
-    pub fn add(&mut self, claim: &Claim) {
+    /// Returns whether it is new, or behind something new.
+    pub fn add(&mut self, claim: &Claim) -> bool {
+        let before = (self.pods == 0, self.behind.0.len());
         self.pods += 1;
         self.strict += u32::from(claim.strict);
-        claim.services.iter().for_each(|s| self.services.add(s));
+        claim.behind.iter().for_each(|at| self.behind.add(at));
         claim.ports.iter().for_each(|port| self.ports.add(port));
+        (false, self.behind.0.len()) != before
     }
 
-    pub fn subtract(&mut self, claim: &Claim) {
+    /// Returns whether it is gone, or no longer behind something.
+    pub fn subtract(&mut self, claim: &Claim) -> bool {
+        let before = self.behind.0.len();
         self.pods -= 1;
         self.strict -= u32::from(claim.strict);
-        claim
-            .services
-            .iter()
-            .for_each(|s| self.services.subtract(s));
+        claim.behind.iter().for_each(|at| self.behind.subtract(at));
         claim
             .ports
             .iter()
             .for_each(|port| self.ports.subtract(port));
+        self.is_empty() || self.behind.0.len() != before
     }
 
     pub fn is_empty(&self) -> bool {
@@ -117,10 +125,10 @@ impl Account {
 
     /// Strict as soon as one of its pods is: an identity has one mode. Of the services behind
     /// which its pods are, the first by name that has a policy lends it.
-    pub fn workload(&self, index: &Index) -> Workload {
+    pub fn workload(&self, index: &Index, namespace: &Arc<str>) -> Workload {
         let greatest: BTreeMap<u16, Rank> = self.ports.0.keys().copied().collect();
-        let mut services = self.services.0.keys();
-        let policy = services.find_map(|service| policy::of_workload(index, service));
+        let mut behind = self.behind.0.keys();
+        let policy = behind.find_map(|(service, _)| policy::of_workload(index, service));
         let ports = greatest.into_iter().map(|(port, rank)| WorkloadPort {
             port,
             protocol: rank.protocol(),
@@ -133,8 +141,19 @@ impl Account {
             },
             ports: ports.collect(),
             policy: policy.unwrap_or_default(),
-            access: None,
+            access: access_policy::of_workload(index, namespace, self),
         }
+    }
+}
+
+impl Account {
+    /// Its ports behind the services with these names.
+    pub fn ports_behind(&self, is_meant: impl Fn(&str) -> bool) -> Vec<u16> {
+        let behind = self.behind.0.keys();
+        behind
+            .filter(|(service, _)| is_meant(&service.name))
+            .map(|(_, port)| *port)
+            .collect()
     }
 }
 

@@ -7,21 +7,26 @@ use std::{
 };
 
 use super::{
+    access_policy,
     account::{Account, Claim, claim},
     address::address,
     dirty::Dirty,
     endpoints::Pods,
-    index::Index,
+    index::{Index, within},
     object::{Kind, Name, Object},
     policy, route,
     service::service,
+    touch::access_id,
 };
 use crate::{
     controller::{
-        kubernetes::findings::{
-            Finding,
-            ObjectKind::{self, GrpcRoute, HttpRoute},
-            ObjectRef,
+        kubernetes::{
+            config::DefaultAccess,
+            findings::{
+                Finding,
+                ObjectKind::{self, GrpcRoute, HttpRoute},
+                ObjectRef,
+            },
         },
         store::Host,
     },
@@ -45,7 +50,7 @@ pub struct Cluster {
     pub(super) index: Index,
     pub(super) dirty: Dirty,
     claims: HashMap<Name, Claim>,
-    accounts: HashMap<Name, Account>,
+    pub(super) accounts: BTreeMap<Name, Account>,
     /// What was lowered last: the ports of an address, and the ports of a service.
     of_address: HashMap<IpAddr, Vec<u16>>,
     of_service: HashMap<Name, Vec<ResourceName>>,
@@ -54,16 +59,19 @@ pub struct Cluster {
 impl Cluster {
     /// # Errors
     /// When the trust domain cannot be in an identity.
-    pub fn new(trust_domain: &str) -> Result<Self, InvalidSpiffeId> {
+    pub fn new(trust_domain: &str, default: DefaultAccess) -> Result<Self, InvalidSpiffeId> {
         SpiffeId::new(trust_domain, "any", "any")?;
         Ok(Self {
             pods: Pods {
                 trust_domain: trust_domain.into(),
             },
-            index: Index::default(),
+            index: Index {
+                default_access: default,
+                ..Default::default()
+            },
             dirty: Dirty::default(),
             claims: HashMap::new(),
-            accounts: HashMap::new(),
+            accounts: BTreeMap::new(),
             of_address: HashMap::new(),
             of_service: HashMap::new(),
         })
@@ -81,6 +89,7 @@ impl Cluster {
             Object::GrpcRoute(route) => self.set_route(GrpcRoute, name, Some(route)),
             Object::ReferenceGrant(grant) => self.set_grant(name, Some(grant)),
             Object::ResiliencePolicy(policy) => self.set_policy(name, Some(*policy)),
+            Object::AccessPolicy(access) => self.set_access(name, Some(*access)),
         }
     }
 
@@ -96,6 +105,7 @@ impl Cluster {
             Kind::GrpcRoute => self.set_route(GrpcRoute, name, None),
             Kind::ReferenceGrant => self.set_grant(name, None),
             Kind::ResiliencePolicy => self.set_policy(name, None),
+            Kind::AccessPolicy => self.set_access(name, None),
         }
     }
 
@@ -117,18 +127,18 @@ impl Cluster {
             Kind::GrpcRoute => routes(GrpcRoute),
             Kind::ReferenceGrant => self.index.grants.keys().cloned().collect(),
             Kind::ResiliencePolicy => self.index.policies.keys().map(own).collect(),
+            Kind::AccessPolicy => self.index.access.keys().cloned().collect(),
         }
     }
 
     /// Lowers what was touched since the last time.
     pub fn flush(&mut self) -> Update {
+        for pod in std::mem::take(&mut self.dirty.pods) {
+            self.count(&pod);
+        }
         let dirty = std::mem::take(&mut self.dirty);
         let mut update = Update::default();
-        let mut accounts = dirty.accounts;
-        for pod in &dirty.pods {
-            accounts.extend(self.count(pod));
-        }
-        for account in accounts {
+        for account in dirty.accounts {
             update.resources.push(self.workload(&account));
         }
         for ip in dirty.addresses {
@@ -144,7 +154,10 @@ impl Cluster {
                 let finding = match id.kind {
                     HttpRoute | GrpcRoute => route::finding(&self.index, &id),
                     ObjectKind::ResiliencePolicy => policy::finding(&self.index, &id),
-                    ObjectKind::AccessPolicy => None,
+                    ObjectKind::AccessPolicy => {
+                        let name = Name::new(id.namespace.clone(), id.name.clone());
+                        access_policy::finding(&self.index, &self.pods, &self.accounts, &name)
+                    }
                 };
                 (id, finding)
             })
@@ -152,18 +165,18 @@ impl Cluster {
         update
     }
 
-    /// Counts a pod at its service account; returns the accounts that this may have changed.
-    fn count(&mut self, name: &Name) -> Vec<Name> {
+    /// Counts a pod at its service account, where what it adds has changed.
+    fn count(&mut self, name: &Name) {
         let pod = self.index.pods.get(name);
         let new = pod.and_then(|pod| claim(&self.index, name, pod));
         if self.claims.get(name) == new.as_ref() {
-            return Vec::new();
+            return;
         }
-        let mut accounts = Vec::new();
+        let mut other = false;
         if let Some(new) = &new {
             let account = self.accounts.entry(new.account.clone()).or_default();
-            account.add(new);
-            accounts.push(new.account.clone());
+            other |= account.add(new);
+            self.dirty.accounts.insert(new.account.clone());
         }
         let old = match new {
             Some(new) => self.claims.insert(name.clone(), new),
@@ -172,19 +185,23 @@ impl Cluster {
         if let Some(old) = old
             && let Some(account) = self.accounts.get_mut(&old.account)
         {
-            account.subtract(&old);
+            other |= account.subtract(&old);
             if account.is_empty() {
                 self.accounts.remove(&old.account);
             }
-            accounts.push(old.account);
+            self.dirty.accounts.insert(old.account);
         }
-        accounts
+        if other {
+            // Who an access policy is for.
+            let policies = within(&self.index.access, &name.namespace);
+            self.dirty.objects.extend(policies.map(access_id));
+        }
     }
 
     fn workload(&self, account: &Name) -> (ResourceName, Option<Resource>) {
         let id = self.pods.account(account);
         let workload = self.accounts.get(account);
-        let workload = workload.map(|account| account.workload(&self.index));
+        let workload = workload.map(|it| it.workload(&self.index, &account.namespace));
         let resource = workload.map(|workload| Resource::workload(&id, workload).1);
         (ResourceName::workload(&id), resource)
     }

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::{index::Index, object::Name, policy::Target};
+use super::{
+    index::{Index, within},
+    object::Name,
+    policy::Target,
+    touch::access_id,
+};
 use crate::controller::kubernetes::findings::ObjectRef;
 
 #[derive(Debug, Default)]
@@ -38,6 +43,9 @@ impl Dirty {
         }
         let policies = index.policies_on.of(&Target::Service(service.clone()));
         self.objects.extend(policies.iter().cloned());
+        let access = within(&index.access, &service.namespace);
+        let targets = |name: &&Name| index.access[*name].targets(&service.name);
+        self.objects.extend(access.filter(targets).map(access_id));
     }
 
     /// Whether what a route or policy sends to is there, or may be sent to, has changed.

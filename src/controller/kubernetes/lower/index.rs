@@ -8,12 +8,13 @@ use std::{
 };
 
 use super::{
+    access_policy::Access,
     object::{Grant, Name, Namespace, Node, Pod, Service, Slice},
     policy::{Policy, Target},
     reference::Reference,
     route::{self, Route},
 };
-use crate::controller::kubernetes::findings::ObjectRef;
+use crate::controller::kubernetes::{config::DefaultAccess, findings::ObjectRef};
 
 /// Objects by a key that they have in common, in order.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ impl<K: Eq + Hash, V: Ord + Clone> Links<K, V> {
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    /// What holds for workloads without a policy.
+    pub default_access: DefaultAccess,
     pub namespaces: HashMap<Arc<str>, Namespace>,
     pub nodes: HashMap<Arc<str>, Node>,
     pub pods: BTreeMap<Name, Pod>,
@@ -70,6 +73,7 @@ pub(super) struct Index {
     pub routes: BTreeMap<ObjectRef, Route>,
     pub policies: BTreeMap<ObjectRef, Policy>,
     pub grants: BTreeMap<Name, Grant>,
+    pub access: BTreeMap<Name, Access>,
     /// Routes by the services that they are attached to.
     pub routes_on: Links<Name, ObjectRef>,
     pub policies_on: Links<Target, ObjectRef>,

@@ -5,6 +5,7 @@
 //! size of the cluster.
 
 pub mod access;
+mod access_policy;
 mod account;
 mod address;
 mod cluster;

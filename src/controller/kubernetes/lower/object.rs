@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{policy::Policy, ports::PortSet, route::Route};
+use super::{access_policy::Access, policy::Policy, ports::PortSet, route::Route};
 use crate::{
     controller::kubernetes::api::reference_grant::ReferenceGrantSpec,
     discovery::model::{MtlsMode, Protocol},
@@ -42,6 +42,7 @@ pub enum Kind {
     GrpcRoute,
     ReferenceGrant,
     ResiliencePolicy,
+    AccessPolicy,
 }
 
 /// One object.
@@ -56,6 +57,7 @@ pub enum Object {
     GrpcRoute(Route),
     ReferenceGrant(Grant),
     ResiliencePolicy(Box<Policy>),
+    AccessPolicy(Box<Access>),
 }
 
 /// Who of other namespaces may name what of this one.

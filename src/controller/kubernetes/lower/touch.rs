@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
+    access_policy::Access,
     cluster::Cluster,
     index::{set, within},
     object::{Grant, Name, Namespace, Node, Pod, Service, Slice},
@@ -139,6 +140,16 @@ impl Cluster {
         self.dirty.objects.insert(id);
     }
 
+    pub(super) fn set_access(&mut self, name: &Name, access: Option<Access>) {
+        if self.index.access.get(name) == access.as_ref() {
+            return;
+        }
+        set(&mut self.index.access, name, access);
+        let accounts = within(&self.accounts, &name.namespace).cloned();
+        self.dirty.accounts.extend(accounts);
+        self.dirty.objects.insert(access_id(name));
+    }
+
     pub(super) fn set_grant(&mut self, name: &Name, grant: Option<Grant>) {
         if self.index.grants.get(name) == grant.as_ref() {
             return;
@@ -148,6 +159,10 @@ impl Cluster {
             self.dirty.sender(&self.index, sender);
         }
     }
+}
+
+pub(super) fn access_id(name: &Name) -> ObjectRef {
+    id(ObjectKind::AccessPolicy, name)
 }
 
 fn id(kind: ObjectKind, name: &Name) -> ObjectRef {

@@ -18,7 +18,7 @@ use tokio::sync::watch as channel;
 use self::watch::{Change, Need, watch};
 use super::{
     api::{
-        ResiliencePolicy, grpc_route::GrpcRoute, http_route::HttpRoute,
+        AccessPolicy, ResiliencePolicy, grpc_route::GrpcRoute, http_route::HttpRoute,
         reference_grant::ReferenceGrant,
     },
     config::MeshConfig,
@@ -79,7 +79,10 @@ impl Registry {
     ) -> Result<Self, InvalidSpiffeId> {
         let mut registry = Self {
             client,
-            keeper: Keeper::new(Cluster::new(&config.trust_domain)?, store),
+            keeper: Keeper::new(
+                Cluster::new(&config.trust_domain, config.default_access)?,
+                store,
+            ),
             watches: SelectAll::new(),
         };
         registry.add::<core::Namespace>(Kind::Namespace, Need::Required);
@@ -91,6 +94,7 @@ impl Registry {
         registry.add_custom::<GrpcRoute>(Kind::GrpcRoute);
         registry.add_custom::<ReferenceGrant>(Kind::ReferenceGrant);
         registry.add_custom::<ResiliencePolicy>(Kind::ResiliencePolicy);
+        registry.add_custom::<AccessPolicy>(Kind::AccessPolicy);
         Ok(registry)
     }
 

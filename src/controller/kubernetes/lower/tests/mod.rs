@@ -1,3 +1,4 @@
+mod access;
 mod addresses;
 mod attachment;
 mod endpoints;

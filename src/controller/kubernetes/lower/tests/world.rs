@@ -13,9 +13,10 @@ use crate::{
         Host,
         kubernetes::{
             api::{
-                ResiliencePolicy, grpc_route::GrpcRoute, http_route::HttpRoute,
+                AccessPolicy, ResiliencePolicy, grpc_route::GrpcRoute, http_route::HttpRoute,
                 reference_grant::ReferenceGrant,
             },
+            config::DefaultAccess,
             findings::{Attachment, Findings, ObjectKind, ObjectRef, Verdict},
             lower::{
                 Cluster,
@@ -39,8 +40,15 @@ pub struct World {
 
 /// A world with these objects.
 pub fn world(objects: impl IntoIterator<Item = Value>) -> World {
+    world_with_default(DefaultAccess::Allow, objects)
+}
+
+pub fn world_with_default(
+    default: DefaultAccess,
+    objects: impl IntoIterator<Item = Value>,
+) -> World {
     let mut world = World {
-        cluster: Cluster::new("cluster.local").unwrap(),
+        cluster: Cluster::new("cluster.local", default).unwrap(),
         resources: BTreeMap::new(),
         hosts: BTreeMap::new(),
         findings: Findings::new(),
@@ -78,6 +86,7 @@ impl World {
                 "ResiliencePolicy" => {
                     put::<ResiliencePolicy>(cluster, Kind::ResiliencePolicy, object)
                 }
+                "AccessPolicy" => put::<AccessPolicy>(cluster, Kind::AccessPolicy, object),
                 other => panic!("{other}?"),
             }
         }
