@@ -122,6 +122,8 @@ def image(layer, arguments):
         "Cmd": arguments.cmd,
         "WorkingDir": arguments.workdir,
     }
+    if arguments.stop_signal:
+        run["StopSignal"] = arguments.stop_signal
     blobs = {}
 
     def blob(kind, content, **more):
@@ -178,6 +180,7 @@ def main():
     parser.add_argument("--entrypoint", action="append", default=[], help="one word of it; repeat for more")
     parser.add_argument("--cmd", action="append", default=[], help="one word of it; repeat for more")
     parser.add_argument("--workdir", default="")
+    parser.add_argument("--stop-signal", default="", help="what asks it to end; SIGTERM where left out")
     parser.add_argument("--libraries", action="store_true", help="add the shared libraries that the files need")
     parser.add_argument("--file-list", help="a file with the paths of more, one a line, to be at the same path in the image")
     parser.add_argument("--symlink-list", help="a file with more of PATH=TARGET, one a line")
