@@ -7,6 +7,7 @@ pub mod client_hello;
 pub mod config;
 pub mod detect;
 mod dial;
+mod hairpin;
 pub mod head;
 mod http;
 mod inbound;

@@ -14,6 +14,7 @@ use super::{
     belief::{self, Belief, unix_seconds},
     config::ProxyConfig,
     dial::Dialer,
+    hairpin,
     http::{pool::Pool, stale::StaleCache},
     own::OwnWorkload,
     route::RouteTable,
@@ -268,9 +269,11 @@ impl Worker {
                 self.create(name.clone(), Protocol::Detect, &ResiliencePolicy::default());
             let own = self.shared.config.identity.clone();
             follow_service(&upstream, &service, own.namespace());
-            follow_endpoints(&upstream, &endpoints);
+            let intercepted = self.shared.config.intercept.is_some();
+            follow_endpoints(&upstream, &endpoints, intercepted);
             let followed = Rc::downgrade(&upstream);
-            let watch = tokio::task::spawn_local(follow(followed, service, endpoints, own));
+            let watch =
+                tokio::task::spawn_local(follow(followed, service, endpoints, own, intercepted));
             upstream.owns(watch);
             self.upstreams.borrow_mut().insert(name, upstream.clone());
             upstream
@@ -430,12 +433,13 @@ async fn follow(
     mut service: Subscription<Service>,
     mut endpoints: Subscription<Endpoints>,
     own: SpiffeId,
+    intercepted: bool,
 ) {
     let namespace = own.namespace();
     loop {
         tokio::select! {
             () = service.changed() => upstream.upgrade().map(|u| follow_service(&u, &service, namespace)),
-            () = endpoints.changed() => upstream.upgrade().map(|u| follow_endpoints(&u, &endpoints)),
+            () = endpoints.changed() => upstream.upgrade().map(|u| follow_endpoints(&u, &endpoints, intercepted)),
         };
     }
 }
@@ -455,9 +459,13 @@ fn follow_service(upstream: &Upstream, service: &Subscription<Service>, namespac
     }
 }
 
-fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>) {
+fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>, intercepted: bool) {
     match endpoints.current() {
-        State::Present(endpoints) => upstream.set_endpoints(&endpoints, Instant::now()),
+        State::Present(endpoints) => {
+            let is_own = |ip| intercepted && hairpin::is_own(ip);
+            let endpoints = hairpin::as_dialled(&endpoints, is_own);
+            upstream.set_endpoints(&endpoints, Instant::now());
+        }
         State::Absent => {
             if let UpstreamKey::Service(service) | UpstreamKey::Route(service, _) = &upstream.key {
                 let none = Endpoints {
