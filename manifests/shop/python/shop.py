@@ -59,13 +59,26 @@ def serve(routes, port=8080):
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print(f"listening on {port}", flush=True)
     server.serve_forever(poll_interval=0.1)
-    server.server_close()
+    server.finish()
 
 
 def server_on(port, requests):
     class Server(ThreadingHTTPServer):
         address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
         request_queue_size = 128
+        daemon_threads = False
+        ending = False
+        connections = set()
+
+        def finish(self):
+            """Lets requests under way end, and connections without one at once."""
+            self.ending = True
+            for connection in list(self.connections):
+                try:
+                    connection.shutdown(socket.SHUT_RD)
+                except OSError:
+                    pass  # the client was quicker
+            self.server_close()
 
         def server_bind(self):
             if self.address_family == socket.AF_INET6:
@@ -81,6 +94,14 @@ def handler(routes):
         # One write of head and body each, without waiting for the other's acknowledgement.
         disable_nagle_algorithm = True
         timeout = 75
+
+        def setup(self):
+            super().setup()
+            self.server.connections.add(self.connection)
+
+        def finish(self):
+            self.server.connections.discard(self.connection)
+            super().finish()
 
         def do(self):
             length = int(self.headers.get("content-length") or 0)
@@ -121,6 +142,8 @@ def handler(routes):
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(text)))
+            if self.server.ending:
+                self.send_header("connection", "close")
             self.end_headers()
             self.wfile.write(text)
 
