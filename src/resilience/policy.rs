@@ -25,6 +25,41 @@ pub struct ResiliencePolicy {
     pub priority_header: Option<Arc<str>>,
 }
 
+impl ResiliencePolicy {
+    /// Whether a breaker, a bulkhead or a retry budget under this policy cannot be one with that
+    /// under `other`. Bulkheads of routes are apart anyway.
+    pub fn counts_apart_from(&self, other: &Self) -> bool {
+        let bulkhead = |policy: &Self| {
+            let BulkheadPolicy {
+                max_in_flight,
+                max_in_flight_per_route: _,
+                max_in_flight_per_caller,
+                queue,
+                queue_wait,
+                adaptive,
+            } = policy.bulkhead;
+            (
+                max_in_flight,
+                max_in_flight_per_caller,
+                queue,
+                queue_wait,
+                adaptive,
+            )
+        };
+        let budget = |policy: &Self| {
+            let RetryPolicy {
+                budget_ratio,
+                budget_min_per_second,
+                ..
+            } = policy.retry;
+            (budget_ratio, budget_min_per_second)
+        };
+        self.breaker != other.breaker
+            || bulkhead(self) != bulkhead(other)
+            || budget(self) != budget(other)
+    }
+}
+
 /// When an endpoint or a service counts as broken, and how it comes back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -227,4 +262,27 @@ pub struct StaticResponse {
     pub headers: Vec<(String, String)>,
     #[serde(default)]
     pub body: Arc<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_counted_is_counted_apart() {
+        let service = ResiliencePolicy::default();
+        let apart = |change: fn(&mut ResiliencePolicy)| {
+            let mut route = service.clone();
+            change(&mut route);
+            route.counts_apart_from(&service)
+        };
+        assert!(!apart(|policy| policy.retry.attempts = 3));
+        assert!(!apart(|policy| policy.bulkhead.max_in_flight_per_route = 3));
+        assert!(!apart(
+            |policy| policy.timeouts.request = Some(Duration::from_secs(1))
+        ));
+        assert!(apart(|policy| policy.retry.budget_ratio = 0.5));
+        assert!(apart(|policy| policy.bulkhead.queue = 0));
+        assert!(apart(|policy| policy.breaker.failure_rate = 0.9));
+    }
 }

@@ -235,7 +235,9 @@ impl<'a> Routed<'a> {
             return Ok(Answer::Local(response.map(|()| ResponseBody::Local(None))));
         }
         let (upstream, backend) = self.backend(parts).await?;
-        let policy = &*upstream.view().policy;
+        let of_upstream = upstream.view().policy;
+        let own = self.route.and_then(|route| route.rule.policy.as_ref());
+        let policy = &**own.unwrap_or(&of_upstream);
         exchange.traced.inject(&mut parts.headers);
         let deadline = self.deadline(policy, exchange.started);
         let may_repeat = policy.retry.attempts > 0
@@ -342,7 +344,9 @@ impl<'a> Routed<'a> {
             (None, UpstreamKey::Service(parent)) => Some(parent),
             (None, _) => None,
         };
-        let upstream = match (service, &route.rule.policy) {
+        let own = route.rule.policy.as_ref();
+        let own = own.filter(|own| own.counts_apart_from(&self.view.policy));
+        let upstream = match (service, own) {
             (Some(service), Some(own)) => worker.by_route(service, &route.rule.name, own).await,
             (Some(service), None) if backend.is_some() => worker.service(service).await,
             (_, _) => parent.clone(),
