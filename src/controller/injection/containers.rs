@@ -175,6 +175,8 @@ impl Containers<'_> {
         let mut environment = vec![
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_SERVICE_ACCOUNT", "spec.serviceAccountName"),
+            // By which the controller knows in which zone it is.
+            field("OUTRIGGER_POD_IP", "status.podIP"),
         ];
         if !self.probes.is_empty() {
             let probes = serde_json::to_string(self.probes).expect("probes have text for keys");
