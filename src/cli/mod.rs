@@ -4,13 +4,16 @@ mod check;
 mod cluster;
 mod controller;
 mod demo;
+mod diagnose;
 mod get;
 mod init;
 mod inject;
 mod proxy;
 mod sample_app;
+mod tap;
 mod telemetry;
 mod token;
+mod top;
 mod wait;
 
 use std::process::ExitCode;
@@ -24,12 +27,15 @@ enum Command {
     Check(check::CheckArgs),
     Controller(controller::ControllerArgs),
     Demo(demo::DemoArgs),
+    Diagnose(diagnose::DiagnoseArgs),
     Get(get::GetArgs),
     Init(init::InitArgs),
     Inject(inject::InjectArgs),
     Proxy(Box<proxy::Proxy>),
     SampleApp(sample_app::SampleAppArgs),
+    Tap(tap::TapArgs),
     Token(token::TokenArgs),
+    Top(top::TopArgs),
     Wait(wait::WaitArgs),
 }
 
@@ -57,10 +63,13 @@ pub fn run() -> ExitCode {
         },
         Command::Controller(args) => args.run(),
         Command::Demo(args) => args.run(),
+        Command::Diagnose(args) => args.run(),
         Command::Get(args) => args.run(),
         Command::Init(args) => args.run(),
         Command::Inject(args) => args.run(),
         Command::SampleApp(args) => args.run(),
+        Command::Tap(args) => args.run(),
+        Command::Top(args) => args.run(),
         Command::Token(args) => {
             args.run();
             Ok(())

@@ -113,6 +113,7 @@ impl Proxy {
                 let shared = shared.clone();
                 move || serde_json::to_value(shared.describe()).unwrap_or_default()
             }),
+            taps: shared.taps.clone(),
             drain: Box::new({
                 let asked = drain_asked.clone();
                 move || asked.notify_one()

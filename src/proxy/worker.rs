@@ -36,6 +36,7 @@ use crate::{
         access_log::AccessLog,
         drain,
         metrics::{HttpProtocol, Metrics, RequestLabels, RequestSeries, TcpLabels, TcpSeries},
+        tap::Taps,
     },
 };
 
@@ -53,6 +54,7 @@ pub struct Shared {
     pub metrics: Metrics,
     pub tracer: Tracer,
     pub access_log: AccessLog,
+    pub taps: Taps,
     pub drain: drain::Watch,
     upstreams: Mutex<HashMap<UpstreamKey, Arc<UpstreamState>>>,
 }
@@ -75,6 +77,7 @@ impl Shared {
             metrics,
             tracer,
             access_log,
+            taps: Taps::default(),
             drain,
             upstreams,
         })

@@ -67,6 +67,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Appends it as one line of JSON: of the path no query, nothing of headers and bodies.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        line::append(self, out);
+    }
+
     /// No response, one the proxy had a reason for, a server's error, or a gRPC call not OK.
     fn is_failure(&self) -> bool {
         let grpc_failed = self.grpc_status.is_some_and(|code| code != 0);

@@ -16,13 +16,18 @@ use tokio::{net::TcpListener, time};
 use super::{
     logging::LogLevel,
     metrics::Metrics,
-    port::{self, Answer, Ends, HEADER_TIMEOUT, page, text},
+    port::{self, Answer, CONNECTION_TIMEOUT, Ends, HEADER_TIMEOUT, page, text},
     readiness::Readiness,
+    tap::{MAX_TAPS, MAX_TIME, Query, TapBody, Taps},
 };
 use auth::Verdict;
 
 /// A log filter.
 const MAX_BODY_BYTES: usize = 1024;
+const _: () = assert!(
+    MAX_TIME.as_secs() < CONNECTION_TIMEOUT.as_secs(),
+    "a tap ends by itself"
+);
 /// What a client outside the pod hears.
 const FROM_AFAR: &str = "from outside the pod only /live, /ready and /metrics are answered: come through kubectl port-forward, or from within\n";
 
@@ -34,6 +39,7 @@ pub struct Admin {
     pub log_level: LogLevel,
     /// What `/config` shows: no secrets, the pod's other containers read it.
     pub config: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    pub taps: Taps,
     /// Sets off a drain; called for each accepted request, so it must bear being called again.
     pub drain: Box<dyn Fn() + Send + Sync>,
     /// The file with the token that changes of state ask for, read each time so that it can be
@@ -67,17 +73,20 @@ impl Admin {
             false => matches!(*request.method(), Method::GET | Method::HEAD),
         };
         match path {
-            "/live" | "/ready" | "/metrics" | "/config" | "/log-level" | "/drain" if !allowed => {
+            "/live" | "/ready" | "/metrics" | "/config" | "/tap" | "/log-level" | "/drain"
+                if !allowed =>
+            {
                 method_not_allowed(changes_state)
             }
             "/live" => text(StatusCode::OK, "live\n"),
             "/ready" => self.ready(),
             "/metrics" => page(Metrics::CONTENT_TYPE, (self.metrics)()),
             "/config" => page("application/json", format!("{:#}\n", (self.config)())),
+            "/tap" => self.tap(request.uri().query().unwrap_or_default()),
             "/log-level" | "/drain" => self.change(request).await,
             _ => text(
                 StatusCode::NOT_FOUND,
-                "not found: try /live, /ready, /metrics, /config, or POST to /log-level, /drain\n",
+                "not found: try /live, /ready, /metrics, /config, /tap, or POST to /log-level, /drain\n",
             ),
         }
     }
@@ -92,6 +101,20 @@ impl Admin {
             writeln!(lines, "  {block}").expect("writing to a String does not fail");
         }
         text(StatusCode::SERVICE_UNAVAILABLE, lines)
+    }
+
+    fn tap(&self, query: &str) -> Answer {
+        let query = match Query::parse(query) {
+            Ok(query) => query,
+            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        let Some(tap) = self.taps.open(query.filter) else {
+            let full = format!("{MAX_TAPS} taps are open already: try again when one has ended\n");
+            return text(StatusCode::TOO_MANY_REQUESTS, full);
+        };
+        tracing::info!("a tap begins");
+        let body = TapBody::new(tap, query.max, query.time);
+        page("application/x-ndjson", "").map(|_| body.boxed_unsync())
     }
 
     async fn change(&self, request: Request<Incoming>) -> Answer {

@@ -8,7 +8,7 @@ use http::{
     HeaderValue, Request, Response, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -25,9 +25,10 @@ const MAX_HEADERS: usize = 32;
 /// From one request's end, or the connection's start, to the next one's headers.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The whole life of a connection: a client that reads nothing is gone after it.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
-pub type Answer = Response<Full<Bytes>>;
+/// One buffer, or a stream that ends before the connection must.
+pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// The two ends of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +125,7 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 pub fn page(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(Full::new(body.into()).boxed_unsync());
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

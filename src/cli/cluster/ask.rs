@@ -1,7 +1,7 @@
 //! Asking proxies: their admin port, through the API server's port-forward, a bounded number at
 //! a time and each for a bounded time. It needs the permission to create `pods/portforward`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -123,6 +123,14 @@ async fn read(body: Incoming) -> Result<String, AskError> {
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
+/// What a pod's proxy said.
+pub struct Asked<const N: usize> {
+    pub pod: Pod,
+    /// When the answer had come.
+    pub at: Instant,
+    pub pages: Result<[String; N], AskError>,
+}
+
 /// Asks the proxies of these pods for some pages, each pod once and on its own time. The answers
 /// come in the order of the pods, those that could not be had with the reason.
 pub async fn ask_all<const N: usize>(
@@ -130,11 +138,15 @@ pub async fn ask_all<const N: usize>(
     pods: Vec<Pod>,
     paths: [&'static str; N],
     progress: &Progress,
-) -> Vec<(Pod, Result<[String; N], AskError>)> {
+) -> Vec<Asked<N>> {
     let total = pods.len();
     let asked = futures_util::stream::iter(pods).map(|pod| async {
-        let answer = tokio::time::timeout(PER_POD, ask(client, &pod, paths)).await;
-        (pod, answer.unwrap_or(Err(AskError::TooSlow)))
+        let pages = tokio::time::timeout(PER_POD, ask(client, &pod, paths)).await;
+        Asked {
+            pod,
+            at: Instant::now(),
+            pages: pages.unwrap_or(Err(AskError::TooSlow)),
+        }
     });
     let mut asked = asked.buffered(AT_ONCE);
     let mut answers = Vec::with_capacity(total);

@@ -2,7 +2,7 @@
 
 use kube::{Client, ResourceExt};
 
-use super::{AskError, Progress, Scope, ask_all, error::Fact, explain, injected_pods, owner_of};
+use super::{Progress, Scope, ask::Asked, ask_all, error::Fact, explain, injected_pods, owner_of};
 use crate::proxy::belief::Belief;
 
 /// One proxy's word, or why there is none.
@@ -24,17 +24,12 @@ pub async fn beliefs(client: &Client, scope: &Scope, progress: &Progress) -> Fac
     let pods = injected_pods(client, scope).await;
     let pods = pods.map_err(|error| explain(&error))?;
     let asked = ask_all(client, pods, ["/config"], progress).await;
-    let answer = |(pod, answer): (
-        k8s_openapi::api::core::v1::Pod,
-        Result<[String; 1], AskError>,
-    )| {
-        Answer {
-            pod: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
-            workload: owner_of(&pod),
-            belief: answer
-                .map_err(|error| error.to_string())
-                .and_then(|[page]| understand(&page)),
-        }
+    let answer = |Asked { pod, pages, .. }: Asked<1>| Answer {
+        pod: format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()),
+        workload: owner_of(&pod),
+        belief: pages
+            .map_err(|error| error.to_string())
+            .and_then(|[page]| understand(&page)),
     };
     Ok(asked.into_iter().map(answer).collect())
 }

@@ -10,6 +10,8 @@ mod output;
 mod pods;
 mod policies;
 mod progress;
+mod scrape;
+mod target;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,17 +21,19 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-pub use ask::{AskError, ask_all};
-pub use beliefs::{Answer, beliefs};
+pub use ask::{AskError, Proxy, ask_all};
+pub use beliefs::{Answer, beliefs, understand};
 pub use certificate::{Validity, validities};
 pub use error::{Fact, explain, list};
 pub use install::{CONTROLLER, Install, install, installs};
-pub use output::{Output, Report, Table, age};
-pub use pods::{INJECTED, Scope, injected_pods, owner_of};
+pub use output::{Output, Report, Table, age, write};
+pub use pods::{INJECTED, Scope, containers, injected_pods, owner_of};
 #[cfg(test)]
 pub use policies::Condition;
 pub use policies::{Policy, policies};
 pub use progress::Progress;
+pub use scrape::{Page, Sample};
+pub use target::Target;
 
 /// Where the chart installs Outrigger unless told otherwise.
 pub const USUAL_INSTALL_NAMESPACE: &str = "outrigger-system";
@@ -79,6 +83,16 @@ impl ClusterArgs {
             format!("no client can be made for {url}: look at the credentials in the kubeconfig")
         })?;
         Ok(Cluster { client, namespace })
+    }
+
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            namespace: None,
+            output: Output::Text,
+        }
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

@@ -1,6 +1,6 @@
 //! The pods that carry a proxy.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 /// The label of pods that carry a proxy.
@@ -54,6 +54,17 @@ pub(super) async fn labelled(pods: &Api<Pod>, labels: &str) -> Result<Vec<Pod>, 
     }
     found.sort_by_key(|pod| (pod.namespace(), pod.name_any()));
     Ok(found)
+}
+
+/// All containers of a pod, init containers first.
+pub fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+    let spec = pod.spec.iter();
+    spec.flat_map(|spec| {
+        spec.init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers)
+    })
 }
 
 /// The workload that a pod belongs to, as `kind/name`: of a ReplicaSet its Deployment, told by

@@ -65,15 +65,25 @@ impl Policy {
             kind: kind.to_owned(),
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
-            targets: targets.map(target).collect(),
+            targets: targets
+                .map(|reference| target(reference, usual_target(kind)))
+                .collect(),
             conditions: conditions(&object.data["status"]),
         }
     }
 }
 
-fn target(reference: &Value) -> String {
+/// The kind of a target that does not say its kind.
+fn usual_target(kind: &str) -> &'static str {
+    match kind.ends_with("Route") {
+        true => "Gateway",
+        false => "Service",
+    }
+}
+
+fn target(reference: &Value, usual: &str) -> String {
     let text = |field: &str| reference[field].as_str();
-    let kind = text("kind").unwrap_or("Gateway");
+    let kind = text("kind").unwrap_or(usual);
     let name = text("name").unwrap_or_default();
     let port = reference["port"].as_u64().map(|port| format!(":{port}"));
     let section = text("sectionName").map(|section| format!("#{section}"));
@@ -174,7 +184,7 @@ mod tests {
             "AccessPolicy",
             serde_json::json!({
                 "metadata": { "namespace": "shop", "name": "p" },
-                "spec": { "targetRefs": [{ "kind": "Service", "name": "cart" }] },
+                "spec": { "targetRefs": [{ "name": "cart" }] },
                 "status": { "conditions": [
                     { "type": "Accepted", "status": "False", "reason": "Invalid", "message": "no rule" },
                 ]},

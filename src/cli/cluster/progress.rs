@@ -20,6 +20,11 @@ impl Progress {
         }
     }
 
+    /// One that shows nothing, where something else has the terminal.
+    pub fn hidden() -> Self {
+        Self { shown: false }
+    }
+
     pub fn step(&self, what: &str) {
         if self.shown {
             // A terminal that is gone needs no progress.

@@ -66,7 +66,8 @@ impl Report for Breakers {
                 upstream.bulkhead.queued.to_string(),
                 upstream.retry_budget.to_string(),
             ]);
-            for (route, bulkhead) in &upstream.routes {
+            let busy = upstream.routes.iter();
+            for (route, bulkhead) in busy.filter(|(_, b)| b.in_use + b.queued > 0) {
                 table.row([
                     String::new(),
                     format!("  route {route}"),
@@ -120,9 +121,15 @@ fn places(bulkhead: Bulkhead) -> String {
 }
 
 fn state(breaker: &Breaker) -> String {
+    // Its time is up; it changes when the next request comes.
+    let due = breaker.state == "open" && breaker.changes_in_ms == Some(0);
     let until = breaker.changes_in_ms.map(|ms| {
         let left = age(std::time::Duration::from_millis(ms));
-        format!(" for {left}")
+        if due {
+            ", probe due".to_owned()
+        } else {
+            format!(" for {left}")
+        }
     });
     let spared = if breaker.spared { ", in use" } else { "" };
     format!("{}{}{spared}", breaker.state, until.unwrap_or_default())
@@ -153,12 +160,17 @@ mod tests {
             route: None,
             breaker: closed(),
             bulkhead,
-            routes: [("shop/cart".to_owned(), bulkhead)].into(),
+            routes: [
+                ("shop/cart".to_owned(), bulkhead),
+                ("shop/idle".to_owned(), Bulkhead::default()),
+            ]
+            .into(),
             retry_budget: 12,
             endpoints: [
                 endpoint(1, closed()),
                 endpoint(2, breaker("open", Some(4_100), false)),
                 endpoint(3, breaker("open", Some(9_000), true)),
+                endpoint(4, breaker("open", Some(0), false)),
             ]
             .into(),
         };
@@ -180,10 +192,11 @@ mod tests {
         insta::assert_snapshot!(shown.text(), @r#"
         POD          UPSTREAM                BREAKER                ENDPOINTS OUT   IN USE       QUEUED   RETRIES LEFT
         shop/web-1   local 198.18.0.9:8080   closed                 0 of 0          0 of 0       0        0
-        shop/web-1   shop/cart:80            closed                 1 of 3          250 of 256   3        12
+        shop/web-1   shop/cart:80            closed                 2 of 4          250 of 256   3        12
                        route shop/cart                                              250 of 256   3
                        198.18.0.2:80         open for 4 s
                        198.18.0.3:80         open for 9 s, in use
+                       198.18.0.4:80         open, probe due
         shop/web-2: not asked: no answer within 10 s
         "#);
     }

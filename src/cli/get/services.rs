@@ -75,9 +75,10 @@ impl Report for Services {
                 protocol(service.protocol).to_owned(),
                 service.endpoints.to_string(),
                 service.meshed.to_string(),
-                match service.routes.is_empty() {
-                    true => "-".to_owned(),
-                    false => service.routes.join(","),
+                match &service.routes[..] {
+                    [] => "-".to_owned(),
+                    [one] => one.clone(),
+                    several => format!("{} routes", several.len()),
                 },
                 match &pods[..] {
                     [one] => one.clone(),

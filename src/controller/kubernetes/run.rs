@@ -29,7 +29,9 @@ use crate::{
     },
     discovery::controller_id,
     identity::{IdentityStore, InvalidSpiffeId, SpiffeId},
-    telemetry::{admin::Admin, logging::LogLevel, metrics::ControlPlane, readiness::Readiness},
+    telemetry::{
+        admin::Admin, logging::LogLevel, metrics::ControlPlane, readiness::Readiness, tap::Taps,
+    },
 };
 
 const LEASE: &str = "outrigger-controller";
@@ -154,6 +156,8 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
             let config = options.config.clone();
             move || serde_json::to_value(&config).unwrap_or_default()
         }),
+        // No traffic passes here: a tap shows none.
+        taps: Taps::default(),
         drain: Box::new(|| {}),
         token_file: None,
     };

@@ -17,7 +17,7 @@ use super::{
     kind::{self, Kind},
     mirror,
     reply::Refusal,
-    settle::Exchange,
+    settle::{Exchange, Witnessed},
     stale, upgrade,
 };
 use crate::{
@@ -165,13 +165,14 @@ fn begin(
         span.peer = context.caller.clone();
         span.peer_addr = Some(context.client);
     });
-    let record = worker
-        .shared
-        .access_log
-        .is_on()
-        .then(|| record(context, parts, label, name, &traced));
+    let shared = &worker.shared;
+    let record = (shared.access_log.is_on() || shared.taps.is_on()).then(|| Witnessed {
+        access_log: shared.access_log.clone(),
+        taps: shared.taps.clone(),
+        record: Box::new(record(context, parts, label, name, &traced)),
+    });
     let mut exchange = Exchange::new(series, traced, grpc, started);
-    exchange.log = record.map(|record| (worker.shared.access_log.clone(), Box::new(record)));
+    exchange.witnessed = record;
     exchange
 }
 

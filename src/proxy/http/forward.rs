@@ -143,6 +143,7 @@ impl Forward<'_> {
             let picked = self.pick(now, avoid)?;
             avoid = Some(picked.id);
             let endpoint = picked.endpoint.clone();
+            exchange.sent_to(&endpoint);
             exchange.attempt = Some(Attempt::new(
                 self.upstream.clone(),
                 picked.id,

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{body::Observer, kind, pool::PooledH1, stale::StaleCopy};
 use crate::{
+    discovery::model::Endpoint,
     proxy::{
         admission::Pass,
         balance::EndpointId,
@@ -23,6 +24,7 @@ use crate::{
         Reason,
         access_log::{AccessLog, Record},
         metrics::{GaugeGuard, RequestSeries},
+        tap::Taps,
     },
 };
 
@@ -75,13 +77,27 @@ impl Drop for Attempt {
     }
 }
 
+/// What is known of an exchange so far, for the access log and for who taps.
+pub struct Witnessed {
+    pub access_log: AccessLog,
+    pub taps: Taps,
+    pub record: Box<Record>,
+}
+
+impl Witnessed {
+    fn tell(self) {
+        self.taps.offer(&self.record);
+        self.access_log.log(*self.record);
+    }
+}
+
 /// An exchange from its head to the last byte of its answer.
 pub struct Exchange {
     pub started: Instant,
     pub series: Arc<RequestSeries>,
     pub traced: Traced,
-    /// Where the access log is on: what is known of the exchange so far.
-    pub log: Option<(AccessLog, Box<Record>)>,
+    /// Where somebody wants to hear of it.
+    pub witnessed: Option<Witnessed>,
     in_flight: Option<GaugeGuard>,
     /// The bulkheads it is in.
     pub passes: Vec<Pass>,
@@ -106,7 +122,7 @@ impl Exchange {
             started,
             series,
             traced,
-            log: None,
+            witnessed: None,
             in_flight,
             passes: Vec::new(),
             attempt: None,
@@ -121,10 +137,21 @@ impl Exchange {
         }
     }
 
+    /// A try goes to this endpoint, which must prove its identity where it has one.
+    pub fn sent_to(&mut self, endpoint: &Endpoint) {
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.record.endpoint = Some(endpoint.addr);
+            witnessed.record.upstream.clone_from(&endpoint.identity);
+        }
+    }
+
     /// The response's head arrived. A gRPC call is judged by its status where the head has it,
     /// else when the first message or the trailers come.
     pub fn responded(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.status = Some(status);
+        if let Some(witnessed) = &mut self.witnessed {
+            witnessed.record.upstream_duration = Some(self.started.elapsed());
+        }
         let verdict = match (self.grpc, kind::grpc_status(headers)) {
             (true, None) if status.is_success() => return,
             (true, Some(code)) => {
@@ -221,14 +248,18 @@ impl Drop for Exchange {
         let duration = self.started.elapsed();
         self.series.finished(self.status, self.reason, duration);
         self.series.response_bytes(self.received);
+        if let Some(code) = self.grpc_status {
+            self.series.grpc_finished(code);
+        }
         let (status, reason) = (self.status, self.reason);
-        if let Some((log, mut record)) = self.log.take() {
+        if let Some(mut witnessed) = self.witnessed.take() {
+            let record = &mut witnessed.record;
             record.status = status;
             record.grpc_status = self.grpc_status;
             record.reason = reason;
             record.response_bytes = self.received;
             record.duration = duration;
-            log.log(*record);
+            witnessed.tell();
         }
         self.traced.span.record(|span| {
             span.status = status;

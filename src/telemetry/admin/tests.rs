@@ -34,6 +34,7 @@ async fn port(token_file: Option<&Path>) -> Port {
         readiness: readiness.clone(),
         log_level: LogLevel::for_tests(),
         config: Box::new(|| serde_json::json!({ "routes": ["shop/cart"] })),
+        taps: Taps::default(),
         drain: Box::new(move || {
             drained.fetch_add(1, Ordering::SeqCst);
         }),
@@ -98,6 +99,17 @@ async fn shows_health_metrics_and_configuration() {
     let (status, page) = port.get("/config").await;
     assert!(status == 200 && page.contains("shop/cart"));
     assert_eq!(port.get("/nowhere").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_tap_streams_lines_and_ends_in_time() {
+    let port = port(None).await;
+    let (status, page) = port.get("/tap?time=1ms&status=5xx").await;
+    assert_eq!(status, 200);
+    assert!(page.contains("the time is over"), "{page}");
+    let (status, page) = port.get("/tap?status=red").await;
+    assert_eq!(status, 400);
+    assert!(page.contains("5xx"), "{page}");
 }
 
 #[tokio::test]

@@ -210,7 +210,7 @@ fn custom_resources(crds: &[Crd]) -> Line {
     let check = Check::CustomResources;
     let of = |state| {
         let those = crds.iter().filter(move |crd| crd.state == state);
-        those.map(|crd| crd.name.to_owned()).collect::<Vec<_>>()
+        those.map(|crd| crd.name.clone()).collect::<Vec<_>>()
     };
     let (absent, waiting) = (of(CrdState::Absent), of(CrdState::NotEstablished));
     if !absent.is_empty() {
@@ -227,7 +227,15 @@ fn custom_resources(crds: &[Crd]) -> Line {
             "`kubectl describe crd` of them says what the API server holds against it.",
         );
     }
-    Line::good(check, format!("{} are there", crds.len()))
+    let other = of(CrdState::Differs);
+    if !other.is_empty() {
+        return Line::warning(
+            check,
+            format!("of another version than this command: {}", some_of(&other)),
+            "`helm upgrade` brings those of the chart's version. Fields that only one of the two knows are lost or refused.",
+        );
+    }
+    Line::good(check, format!("{} are there, of this version", crds.len()))
 }
 
 fn policies(problems: &[PolicyProblem]) -> Line {

@@ -52,7 +52,7 @@ fn good() -> Facts {
 
 fn crd(state: CrdState) -> Crd {
     Crd {
-        name: "accesspolicies.outrigger.dev",
+        name: "accesspolicies.outrigger.dev".into(),
         state,
     }
 }
@@ -146,6 +146,7 @@ fn the_rest_of_the_control_plane() {
     for (state, expected) in [
         (CrdState::Absent, Failed),
         (CrdState::NotEstablished, Failed),
+        (CrdState::Differs, Warning),
         (CrdState::Good, Good),
     ] {
         let found = after(Check::CustomResources, |facts| {

@@ -49,7 +49,7 @@ pub struct Webhook {
 /// One of our CRDs.
 #[derive(Clone, Debug)]
 pub struct Crd {
-    pub name: &'static str,
+    pub name: String,
     pub state: CrdState,
 }
 
@@ -58,6 +58,8 @@ pub enum CrdState {
     Absent,
     /// Not accepted by the API server yet.
     NotEstablished,
+    /// Its schema is not the one that this version has.
+    Differs,
     Good,
 }
 

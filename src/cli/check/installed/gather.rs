@@ -10,19 +10,16 @@ use k8s_openapi::{
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{Api, Client, CustomResourceExt, ResourceExt, api::ListParams};
 
 use super::facts::{Controller, Crd, CrdState, Facts, Pods, PolicyProblem, Webhook};
-use crate::cli::cluster::{
-    self, CONTROLLER, Cluster, Fact, INJECTED, Progress, Scope, Validity, explain, installs, list,
-    validities,
+use crate::{
+    cli::cluster::{
+        self, CONTROLLER, Cluster, Fact, INJECTED, Progress, Scope, Validity, explain, installs,
+        list, validities,
+    },
+    controller::kubernetes::api::{AccessPolicy, ResiliencePolicy},
 };
-
-/// Our CRDs.
-const CRDS: [&str; 2] = [
-    "accesspolicies.outrigger.dev",
-    "resiliencepolicies.outrigger.dev",
-];
 
 /// # Errors
 /// When the API server cannot be reached.
@@ -195,28 +192,45 @@ async fn webhook(client: &Client, namespace: &str) -> Fact<Webhook> {
     })
 }
 
+/// Our CRDs as the cluster has them, beside those of this version.
 async fn crds(client: &Client) -> Fact<Vec<Crd>> {
     let all = Api::<CustomResourceDefinition>::all(client.clone());
     let all = list(all, ListParams::default()).await?;
-    let state = |name: &str| {
-        let Some(crd) = all.iter().find(|crd| crd.name_any() == name) else {
-            return CrdState::Absent;
-        };
-        let conditions = crd
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let mut established = conditions.filter(|c| c.type_ == "Established");
-        match established.next().is_some_and(|c| c.status == "True") {
-            true => CrdState::Good,
-            false => CrdState::NotEstablished,
+    let ours = [AccessPolicy::crd(), ResiliencePolicy::crd()];
+    let crd = |ours: &CustomResourceDefinition| {
+        let name = ours.name_any();
+        let served = all.iter().find(|crd| crd.name_any() == name);
+        Crd {
+            state: crd_state(served, ours),
+            name,
         }
     };
-    let crd = |name| Crd {
-        name,
-        state: state(name),
+    Ok(ours.iter().map(crd).collect())
+}
+
+fn crd_state(
+    served: Option<&CustomResourceDefinition>,
+    ours: &CustomResourceDefinition,
+) -> CrdState {
+    let Some(served) = served else {
+        return CrdState::Absent;
     };
-    Ok(CRDS.map(crd).into())
+    let conditions = served
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten());
+    let mut established = conditions.filter(|c| c.type_ == "Established");
+    let is_established = established.next().is_some_and(|c| c.status == "True");
+    let schemas = |crd: &CustomResourceDefinition| {
+        let versions = crd.spec.versions.iter();
+        let schema = versions.map(|version| (version.name.clone(), version.schema.clone()));
+        schema.collect::<Vec<_>>()
+    };
+    match is_established {
+        false => CrdState::NotEstablished,
+        true if schemas(served) != schemas(ours) => CrdState::Differs,
+        true => CrdState::Good,
+    }
 }
 
 async fn policies(client: &Client) -> Fact<Vec<PolicyProblem>> {
@@ -277,6 +291,26 @@ mod tests {
 
     fn pod(json: serde_json::Value) -> Pod {
         serde_json::from_value(json).expect("a pod")
+    }
+
+    #[test]
+    fn tells_our_crds_of_another_version() {
+        let ours = AccessPolicy::crd();
+        let established = |crd: &CustomResourceDefinition| {
+            let mut crd = serde_json::to_value(crd).unwrap();
+            let condition = serde_json::json!({ "type": "Established", "status": "True" });
+            crd["status"] = serde_json::json!({ "conditions": [condition] });
+            serde_json::from_value(crd).unwrap()
+        };
+        assert_eq!(crd_state(None, &ours), CrdState::Absent);
+        assert_eq!(crd_state(Some(&ours), &ours), CrdState::NotEstablished);
+        assert_eq!(crd_state(Some(&established(&ours)), &ours), CrdState::Good);
+        let mut older = ours.clone();
+        older.spec.versions[0].schema = None;
+        assert_eq!(
+            crd_state(Some(&established(&older)), &ours),
+            CrdState::Differs
+        );
     }
 
     #[test]

@@ -21,8 +21,7 @@ pub async fn sidecar(client: &Client, namespace: &str) -> Fact<bool> {
 
 /// Whether an init container may have what the interception rules need.
 pub async fn net_admin(client: &Client, namespace: &str) -> Trial {
-    let capabilities =
-        json!({ "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"] } });
+    let capabilities = json!({ "capabilities": { "drop": ["ALL"], "add": ["NET_ADMIN"] } });
     let pod = pod(&capabilities, "");
     match create(client, namespace, &pod).await {
         Ok(_) => Trial::Taken,

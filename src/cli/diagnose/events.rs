@@ -1,0 +1,115 @@
+//! The last events about a pod, and the last lines of its proxy that tell of trouble.
+
+use k8s_openapi::api::core::v1::{Event as KubeEvent, Pod};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, LogParams},
+};
+
+use super::facts::{Event, PROXY};
+use crate::cli::cluster::{Fact, explain, list};
+
+/// Events that are told.
+const EVENTS: usize = 8;
+/// Lines of the log that are looked at, and of those the bad ones that are told.
+const LOG_LINES: i64 = 500;
+const BAD_LINES: usize = 8;
+
+pub async fn events(client: &Client, pod: &Pod) -> Fact<Vec<Event>> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let of_pod = format!(
+        "involvedObject.kind=Pod,involvedObject.name={}",
+        pod.name_any()
+    );
+    let api: Api<KubeEvent> = Api::namespaced(client.clone(), &namespace);
+    let found = list(api, ListParams::default().fields(&of_pod)).await?;
+    let mut events: Vec<_> = found.into_iter().map(event).collect();
+    events.sort_by_key(|event| std::cmp::Reverse(event.at));
+    events.truncate(EVENTS);
+    Ok(events)
+}
+
+fn event(event: KubeEvent) -> Event {
+    let series = event
+        .series
+        .as_ref()
+        .and_then(|series| series.last_observed_time.as_ref());
+    let seen = series.map(|time| time.0);
+    let seen = seen.or(event.event_time.map(|time| time.0));
+    let last = event
+        .last_timestamp
+        .or(event.first_timestamp)
+        .map(|time| time.0);
+    let at = last.or(seen).map(|time| time.as_second());
+    Event {
+        at: at.and_then(|second| u64::try_from(second).ok()),
+        warning: event.type_.as_deref() == Some("Warning"),
+        reason: event.reason.unwrap_or_default(),
+        message: event.message.unwrap_or_default(),
+        count: event.count.unwrap_or(1),
+    }
+}
+
+pub async fn log(client: &Client, pod: &Pod) -> Fact<Vec<String>> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
+    let params = LogParams {
+        container: Some(PROXY.to_owned()),
+        tail_lines: Some(LOG_LINES),
+        ..LogParams::default()
+    };
+    let text = api.logs(&pod.name_any(), &params).await;
+    Ok(bad_lines(&text.map_err(|error| explain(&error))?))
+}
+
+/// The last lines that are warnings or errors, in both of the log's formats, without colours.
+fn bad_lines(text: &str) -> Vec<String> {
+    let plain = text.lines().map(without_escapes);
+    let bad = plain.filter(|line| {
+        let level = |level: &str| {
+            line.contains(&format!("\"level\":\"{level}\""))
+                || line.split_whitespace().take(3).any(|word| word == level)
+        };
+        level("WARN") || level("ERROR")
+    });
+    let bad: Vec<_> = bad.collect();
+    bad[bad.len().saturating_sub(BAD_LINES)..].to_vec()
+}
+
+/// Without what would move the cursor or change colours.
+fn without_escapes(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            // A control sequence ends with a letter.
+            '\u{1b}' => {
+                let _ = chars.find(char::is_ascii_alphabetic);
+            }
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn picks_the_lines_that_tell_of_trouble() {
+        let log = "\u{1b}[2m2026-11-24T12:00:00Z\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m outrigger: lost the controller
+2026-11-24T12:00:01Z  INFO outrigger: an ERROR in a message
+{\"timestamp\":\"x\",\"level\":\"ERROR\",\"fields\":{}}
+2026-11-24T12:00:02Z ERROR worker: gone
+";
+        let lines = bad_lines(log);
+        assert_eq!(lines.len(), 3);
+        assert!(
+            lines[0].starts_with("2026-11-24T12:00:00Z  WARN outrigger"),
+            "{lines:?}"
+        );
+        let many = "x ERROR y\n".repeat(50);
+        assert_eq!(bad_lines(&many).len(), BAD_LINES);
+    }
+}
