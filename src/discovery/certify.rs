@@ -150,7 +150,9 @@ impl Certifier {
     async fn stay_certified(&self) {
         let mut failures = 0;
         loop {
-            let delay = match self.certify().await {
+            let certified = self.certify().await;
+            self.identity.count_request(certified.is_ok());
+            let delay = match certified {
                 Ok(()) => {
                     failures = 0;
                     let current = self.identity.ready().await;

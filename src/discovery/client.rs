@@ -79,6 +79,8 @@ pub struct Status {
     pub connected: bool,
     /// When the controller last sent something.
     pub last_update: Option<SystemTime>,
+    /// Responses that came.
+    pub updates: u64,
     /// Responses that were refused.
     pub nacks: u64,
     /// Why the last one was.
@@ -101,6 +103,7 @@ pub struct DiscoveryClient {
 #[derive(Debug, Default)]
 pub(super) struct Health {
     pub(super) connected: AtomicBool,
+    pub(super) updates: AtomicU64,
     pub(super) nacks: AtomicU64,
     pub(super) last_refusal: Mutex<Option<String>>,
     pub(super) last_update: Mutex<Option<SystemTime>>,
@@ -172,6 +175,7 @@ impl DiscoveryClient {
         Status {
             connected: self.health.connected.load(Relaxed),
             last_update: *last_update.unwrap_or_else(PoisonError::into_inner),
+            updates: self.health.updates.load(Relaxed),
             nacks: self.health.nacks.load(Relaxed),
             last_refusal: last_refusal.unwrap_or_else(PoisonError::into_inner).clone(),
             subscriptions: self.table.len(),

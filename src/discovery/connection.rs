@@ -122,6 +122,7 @@ fn receive(
 ) -> DeltaDiscoveryRequest {
     let received = session.received(response);
     table.apply(received.updates);
+    health.updates.fetch_add(1, Relaxed);
     *health
         .last_update
         .lock()

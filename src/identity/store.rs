@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::SystemTime,
 };
 
@@ -92,6 +95,15 @@ struct Inner {
     /// Held while the next credentials are derived from the last.
     writing: Mutex<()>,
     changed: watch::Sender<()>,
+    obtained: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// How often a certificate was asked for since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Requests {
+    pub obtained: u64,
+    pub failed: u64,
 }
 
 /// Why new credentials were not put in force; the last ones stay.
@@ -107,6 +119,22 @@ pub enum StoreError {
 impl IdentityStore {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Counts a request for a certificate, and whether it got one.
+    pub fn count_request(&self, obtained: bool) {
+        let counter = match obtained {
+            true => &self.0.obtained,
+            false => &self.0.failed,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    pub fn requests(&self) -> Requests {
+        Requests {
+            obtained: self.0.obtained.load(Relaxed),
+            failed: self.0.failed.load(Relaxed),
+        }
     }
 
     /// Puts a certificate and the trust bundle that came with it in force.

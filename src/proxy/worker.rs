@@ -109,9 +109,17 @@ impl Shared {
         discovery
             .subscriptions
             .set(i64::try_from(status.subscriptions).unwrap_or(i64::MAX));
+        discovery.updates.raise_to(status.updates);
         discovery.nacks.raise_to(status.nacks);
+        if let Some(at) = status.last_update {
+            discovery.updated_at(at);
+        }
+        let requests = self.identity.requests();
+        let certificate = self.metrics.certificate();
+        certificate.renewals.raise_to(requests.obtained);
+        certificate.renewal_failures.raise_to(requests.failed);
         if let Some(credentials) = self.identity.current() {
-            self.metrics.certificate().expires(credentials.not_after);
+            certificate.expires(credentials.not_after);
         }
         let upstreams = self
             .upstreams

@@ -201,3 +201,27 @@ fn a_proxy_survives_running_out_of_descriptors() {
     });
     wait::until("it recovers by itself", || mesh.get("/echo").status == 200);
 }
+
+#[test]
+fn the_metrics_tell_how_the_proxy_stands_with_the_controller() {
+    let app = apps::go();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    assert_eq!(mesh.get("/echo").status, 200);
+    let value = |name: &str| -> f64 {
+        let page = mesh.client.admin("/metrics").expect("an answer").text();
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix("{} "));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {page}"));
+        line.parse().expect("a number")
+    };
+    // Brought up to date once a second.
+    wait::until("the page says that the stream is up", || {
+        value("outrigger_discovery_connected") == 1.0
+    });
+    assert!(value("outrigger_discovery_updates_total") >= 1.0);
+    assert!(value("outrigger_discovery_last_update_timestamp_seconds") > 1e9);
+    assert_eq!(value("outrigger_certificate_renewals_total"), 1.0);
+    assert_eq!(value("outrigger_certificate_renewal_failures_total"), 0.0);
+    assert!(value("outrigger_certificate_expiry_timestamp_seconds") > 1e9);
+}

@@ -23,8 +23,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    pub fn updated(&self, at: SystemTime) {
-        self.updates.inc();
+    pub fn updated_at(&self, at: SystemTime) {
         self.last_update.set(unix_seconds(at));
     }
 }
