@@ -20,7 +20,7 @@ use super::{
     objects::{self, Seen},
     roots,
 };
-use crate::identity::ca::CertificateAuthority;
+use crate::{identity::ca::CertificateAuthority, telemetry::metrics::Figures};
 
 /// After the API server refused a write.
 const RETRY: Duration = Duration::from_secs(3);
@@ -39,10 +39,16 @@ pub(super) struct Custody {
     secret: watch::Sender<Seen<Secret>>,
     published: watch::Sender<Seen<ConfigMap>>,
     authority: watch::Sender<Option<Arc<CertificateAuthority>>>,
+    figures: Arc<Figures>,
 }
 
 impl Custody {
-    pub(super) fn new(client: &Client, namespace: &str, config: &MeshConfig) -> Self {
+    pub(super) fn new(
+        client: &Client,
+        namespace: &str,
+        config: &MeshConfig,
+        figures: Arc<Figures>,
+    ) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
             config_maps: Api::namespaced(client.clone(), namespace),
@@ -52,6 +58,7 @@ impl Custody {
             secret: watch::Sender::default(),
             published: watch::Sender::default(),
             authority: watch::Sender::default(),
+            figures,
         }
     }
 
@@ -128,13 +135,19 @@ impl Custody {
         let pem = ca_secret::read(secret, &self.trust_domain, SystemTime::now())?;
         let bundle = bundle::union(&pem.roots.pem, &rest);
         let stage = staging.next(&self.trust_domain, &pem, &bundle, Instant::now())?;
-        match authority {
-            Some(authority) => authority.replace(&stage.pem)?,
-            None => {
-                let authority = CertificateAuthority::from_pem(&self.trust_domain, &stage.pem)?;
-                self.authority.send_replace(Some(Arc::new(authority)));
+        let authority = match authority {
+            Some(authority) => {
+                authority.replace(&stage.pem)?;
+                authority
             }
-        }
+            None => {
+                let first = CertificateAuthority::from_pem(&self.trust_domain, &stage.pem)?;
+                let first = Arc::new(first);
+                self.authority.send_replace(Some(first.clone()));
+                first
+            }
+        };
+        self.figures.issuer_expires(authority.issuer_validity().1);
         if stage.again.is_some() {
             tracing::info!(
                 "a new issuer is at hand: it signs once its root has reached every proxy"

@@ -7,14 +7,18 @@ mod bundle;
 mod ca_secret;
 pub mod config;
 mod custody;
+mod events;
 pub mod findings;
 mod injector;
 mod leader;
 pub mod lower;
 mod objects;
 pub mod registry;
+mod replicas;
 mod roots;
 mod run;
+mod status;
+mod status_writer;
 mod webhook_certificate;
 mod webhook_keeper;
 

@@ -16,10 +16,13 @@ use super::{
     authenticate::TokenReviews,
     config::MeshConfig,
     custody::Custody,
+    events::Events,
     injector,
-    leader::Campaign,
+    leader::{Campaign, Leadership},
     registry::{self, Registry},
+    replicas::Replicas,
     roots,
+    status_writer::StatusWriter,
     webhook_keeper::WebhookKeeper,
 };
 use crate::{
@@ -30,7 +33,11 @@ use crate::{
     discovery::controller_id,
     identity::{IdentityStore, InvalidSpiffeId, SpiffeId},
     telemetry::{
-        admin::Admin, logging::LogLevel, metrics::ControlPlane, readiness::Readiness, tap::Taps,
+        admin::Admin,
+        logging::LogLevel,
+        metrics::ControlPlane,
+        readiness::{Block, Readiness},
+        tap::Taps,
     },
 };
 
@@ -136,38 +143,14 @@ impl Parts {
 /// # Errors
 /// When it cannot start, or a part of it has failed.
 pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let trust_domain = options.config.trust_domain.clone();
-    let id = controller_id(&trust_domain, &options.namespace)
+    let trust_domain = &options.config.trust_domain;
+    let id = controller_id(trust_domain, &options.namespace)
         .map_err(|error| RunError::TrustDomain(trust_domain.clone(), error))?;
     let client = connect().await?;
-    let readiness = Readiness::default();
     let metrics = ControlPlane::default();
     let store = Store::with_figures(metrics.figures().clone());
-    let mut parts = Parts::default();
-
-    let admin = Admin {
-        metrics: Box::new({
-            let metrics = metrics.clone();
-            move || metrics.encode()
-        }),
-        readiness: readiness.clone(),
-        log_level: options.log_level,
-        config: Box::new({
-            let config = options.config.clone();
-            move || serde_json::to_value(&config).unwrap_or_default()
-        }),
-        // No traffic passes here: a tap shows none.
-        taps: Taps::default(),
-        drain: Box::new(|| {}),
-        token_file: None,
-    };
-    let admin_listener = options.admin.bind().await?;
-    parts.add("admin port", async move {
-        if let Err(error) = admin.serve(admin_listener).await {
-            tracing::error!(%error, "the admin port has failed");
-        }
-    });
-
+    let registry = Registry::new(client.clone(), store.clone(), &options.config)
+        .map_err(|error| RunError::TrustDomain(trust_domain.clone(), error))?;
     let mut campaign = Campaign::new(
         client.clone(),
         &options.namespace,
@@ -175,64 +158,161 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         &options.pod,
         metrics.figures().clone(),
     );
-    let leadership = campaign.leadership();
-    let custody = Arc::new(Custody::new(&client, &options.namespace, &options.config));
-    let part = custody.clone();
-    parts.add("authority", async move { part.follow().await });
-    let (part, leads) = (custody.clone(), leadership.clone());
-    parts.add("authority keeper", async move {
-        leads.while_leading(|| part.keep()).await;
-    });
-    let (part, leads) = (custody.clone(), leadership.clone());
-    let (api, namespace) = (client.clone(), options.namespace.clone());
-    parts.add("trust bundle copies", async move {
-        leads
-            .while_leading(|| roots::copy(api.clone(), &namespace, part.published()))
-            .await;
-    });
-
-    let webhook = Arc::new(WebhookKeeper::new(&client, &options.namespace));
-    let part = webhook.clone();
-    parts.add("webhook certificate", async move { part.follow().await });
-    let (part, leads) = (webhook.clone(), leadership.clone());
-    parts.add("webhook certificate keeper", async move {
-        leads.while_leading(|| part.keep()).await;
-    });
-    let injector = injector::webhook(&client, &options.config, custody.published());
-    let webhook_listener = options.webhook_listen.bind().await?;
-    let waiting = readiness.block("webhook certificate");
-    let part = webhook.clone();
-    parts.add("webhook", async move {
-        let tls = part.serving().await;
-        drop(waiting);
-        if let Err(error) = injection::webhook::serve(webhook_listener, tls, injector).await {
-            tracing::error!(%error, "the webhook has failed");
-        }
-    });
-
-    let registry = Registry::new(client.clone(), store.clone(), &options.config)
-        .map_err(|error| RunError::TrustDomain(trust_domain, error))?;
-    let cluster = registry.handle();
-    parts.add("registry", registry.run());
-    let service = Service {
+    let mut controller = Controller {
+        leadership: campaign.leadership(),
+        cluster: registry.handle(),
+        readiness: Readiness::default(),
+        parts: Parts::default(),
         id,
-        lifetime: options.config.certificate_lifetime,
+        options,
         client,
-        custody,
-        cluster,
+        metrics,
         store,
-        readiness,
     };
-    let listener = options.listen.bind().await?;
-    parts.add_fallible(service.run(listener));
+    // Blocks first: ready is what all parts are.
+    let custody = controller.keep_authority();
+    controller.serve_webhook(&custody).await?;
+    controller.write_what_became();
+    controller.serve_proxies(custody).await?;
+    controller.show_health().await?;
+    controller.parts.add("registry", registry.run());
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         () = campaign.run() => Ok(()),
-        error = parts.ended() => Err(error),
+        error = controller.parts.ended() => Err(error),
     };
     campaign.release().await;
     ended
+}
+
+/// What the parts have in common.
+struct Controller {
+    options: Options,
+    id: SpiffeId,
+    client: Client,
+    metrics: ControlPlane,
+    store: Arc<Store>,
+    cluster: registry::Handle,
+    leadership: Leadership,
+    readiness: Readiness,
+    parts: Parts,
+}
+
+impl Controller {
+    async fn show_health(&mut self) -> Result<(), RunError> {
+        let (metrics, config) = (self.metrics.clone(), self.options.config.clone());
+        let admin = Admin {
+            metrics: Box::new(move || metrics.encode()),
+            readiness: self.readiness.clone(),
+            log_level: self.options.log_level.clone(),
+            config: Box::new(move || serde_json::to_value(&config).unwrap_or_default()),
+            // No traffic passes here: a tap shows none.
+            taps: Taps::default(),
+            // Without a token file nothing can be changed through the port, a drain included.
+            drain: Box::new(|| {}),
+            token_file: None,
+        };
+        let listener = self.options.admin.bind().await?;
+        self.parts.add("admin port", async move {
+            if let Err(error) = admin.serve(listener).await {
+                tracing::error!(%error, "the admin port has failed");
+            }
+        });
+        Ok(())
+    }
+
+    /// The authority, and its trust bundle where pods mount it.
+    fn keep_authority(&mut self) -> Arc<Custody> {
+        let namespace = self.options.namespace.clone();
+        let figures = self.metrics.figures().clone();
+        let custody = Custody::new(&self.client, &namespace, &self.options.config, figures);
+        let custody = Arc::new(custody);
+        let part = custody.clone();
+        self.parts
+            .add("authority", async move { part.follow().await });
+        let (part, leads) = (custody.clone(), self.leadership.clone());
+        self.parts.add("authority keeper", async move {
+            leads.while_leading(|| part.keep()).await;
+        });
+        let (part, leads) = (custody.clone(), self.leadership.clone());
+        let client = self.client.clone();
+        self.parts.add("trust bundle copies", async move {
+            leads
+                .while_leading(|| roots::copy(client.clone(), &namespace, part.published()))
+                .await;
+        });
+        custody
+    }
+
+    async fn serve_webhook(&mut self, custody: &Custody) -> Result<(), RunError> {
+        let keeper = Arc::new(WebhookKeeper::new(&self.client, &self.options.namespace));
+        let part = keeper.clone();
+        self.parts
+            .add("webhook certificate", async move { part.follow().await });
+        let (part, leads) = (keeper.clone(), self.leadership.clone());
+        self.parts.add("webhook certificate keeper", async move {
+            leads.while_leading(|| part.keep()).await;
+        });
+        let injector = injector::webhook(&self.client, &self.options.config, custody.published());
+        let listener = self.options.webhook_listen.bind().await?;
+        let waiting = self.readiness.block("webhook certificate");
+        self.parts.add("webhook", async move {
+            let tls = keeper.serving().await;
+            drop(waiting);
+            if let Err(error) = injection::webhook::serve(listener, tls, injector).await {
+                tracing::error!(%error, "the webhook has failed");
+            }
+        });
+        Ok(())
+    }
+
+    /// Statuses and Events.
+    fn write_what_became(&mut self) {
+        let figures = self.metrics.figures().clone();
+        let events = Events {
+            client: self.client.clone(),
+            pod: self.options.pod.clone(),
+            findings: self.cluster.findings(),
+            figures: figures.clone(),
+        };
+        self.parts.add("events", events.run(self.store.refusals()));
+        let replicas = Replicas::new(
+            &self.client,
+            &self.options.namespace,
+            &self.options.pod,
+            self.store.clone(),
+            self.cluster.findings(),
+        );
+        let statuses = StatusWriter {
+            client: self.client.clone(),
+            findings: self.cluster.findings(),
+            counts: replicas.counts(),
+            figures,
+        };
+        self.parts.add("counts", replicas.run());
+        let (leads, cluster) = (self.leadership.clone(), self.cluster.clone());
+        self.parts.add("statuses", async move {
+            cluster.synced().await;
+            leads.while_leading(|| statuses.run()).await;
+        });
+    }
+
+    async fn serve_proxies(&mut self, custody: Arc<Custody>) -> Result<(), RunError> {
+        let service = Service {
+            id: self.id.clone(),
+            lifetime: self.options.config.certificate_lifetime,
+            client: self.client.clone(),
+            custody,
+            cluster: self.cluster.clone(),
+            store: self.store.clone(),
+            authority: self.readiness.block("certificate authority"),
+            registry: self.readiness.block("registry"),
+        };
+        let listener = self.options.listen.bind().await?;
+        self.parts.add_fallible(service.run(listener));
+        Ok(())
+    }
 }
 
 async fn connect() -> Result<Client, RunError> {
@@ -250,22 +330,22 @@ struct Service {
     custody: Arc<Custody>,
     cluster: registry::Handle,
     store: Arc<Store>,
-    readiness: Readiness,
+    /// What is still missing.
+    authority: Block,
+    registry: Block,
 }
 
 impl Service {
     /// Serves once there is all that a proxy needs: an answer from half a registry would be wrong.
     async fn run(self, listener: TcpListener) -> Result<Infallible, RunError> {
-        let authority = self.readiness.block("certificate authority");
-        let cluster = self.readiness.block("registry");
         let ca = async {
             let ca = self.custody.authority().await;
-            drop(authority);
+            drop(self.authority);
             ca
         };
         let synced = async {
             self.cluster.synced().await;
-            drop(cluster);
+            drop(self.registry);
         };
         let (ca, ()) = tokio::join!(ca, synced);
         let own = OwnCertificate {
