@@ -2,4 +2,7 @@
 
 mod basics;
 mod harness;
+mod quick_start;
 mod registry;
+mod resilience;
+mod zero_loss;

@@ -5,12 +5,17 @@
 
 pub mod api_server;
 mod cluster;
+mod load;
+pub mod mesh;
+mod moody;
 mod namespace;
 mod programs;
 pub mod wait;
 mod wire;
 
 pub use cluster::Cluster;
+pub use load::Load;
+pub use moody::Moody;
 pub use namespace::Namespace;
-pub use programs::{helm, kubectl};
+pub use programs::{helm, kubectl, shell};
 pub use wire::Wire;

@@ -93,8 +93,30 @@ impl Namespace {
         .await
     }
 
+    /// Has the pods that are created from now on injected.
+    pub async fn inject(&self) {
+        let inject = "outrigger.dev/inject=enabled";
+        programs::kubectl(&["annotate", "namespace", &self.name, inject]).await;
+    }
+
     /// Runs a command in a pod's container.
+    ///
+    /// # Panics
+    /// When it cannot be run at all.
     pub async fn exec(&self, pod: &str, container: &str, command: &[&str]) -> Ran {
+        let ran = self.try_exec(pod, container, command).await;
+        ran.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs a command in a pod's container, or says why it cannot be run.
+    pub async fn try_exec(
+        &self,
+        pod: &str,
+        container: &str,
+        command: &[&str],
+    ) -> Result<Ran, String> {
+        let failed =
+            |error: &dyn std::fmt::Display| format!("{command:?} in {pod}/{container}: {error}");
         let attach = AttachParams::default()
             .container(container)
             .stdin(false)
@@ -104,28 +126,26 @@ impl Namespace {
             .api::<Pod>()
             .exec(pod, command.iter().copied(), &attach)
             .await
-            .unwrap_or_else(|error| panic!("{command:?} in {pod}/{container}: {error}"));
+            .map_err(|error| failed(&error))?;
         let status = process.take_status().expect("not taken before");
         let (mut out, mut err) = (
             process.stdout().expect("asked for"),
             process.stderr().expect("asked for"),
         );
         let (mut stdout, mut stderr) = (String::new(), String::new());
-        let read = tokio::join!(
+        tokio::try_join!(
             out.read_to_string(&mut stdout),
             err.read_to_string(&mut stderr)
-        );
-        let (Ok(_), Ok(_)) = read else {
-            panic!("{command:?} in {pod}/{container}: {read:?}");
-        };
+        )
+        .map_err(|error| failed(&error))?;
         let success = status
             .await
             .is_some_and(|status| status.status.as_deref() == Some("Success"));
-        Ran {
+        Ok(Ran {
             stdout,
             stderr,
             success,
-        }
+        })
     }
 
     /// What a container has written so far.

@@ -22,6 +22,17 @@ pub async fn helm(arguments: &[&str]) -> String {
     run(program("helm").args(arguments), "").await
 }
 
+/// Runs lines as a person would type them in the checkout, and stops at the first that fails.
+///
+/// # Panics
+/// When one does.
+pub async fn shell(lines: &str) -> String {
+    let mut command = program("bash");
+    command.arg("-euxo").arg("pipefail").arg("-c").arg(lines);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    run(&mut command, "").await
+}
+
 /// `kubectl apply` of the manifests in `yaml`.
 pub(super) async fn apply(namespace: &str, yaml: &str) {
     let mut command = program("kubectl");
