@@ -6,7 +6,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: setup ## Watch mTLS, breaker, fallback, bulkhead and a trace at work (ARGS="--once" for the scripted run)
@@ -30,6 +30,10 @@ e2e: setup ## Against a real Kubernetes: E2E_KUBECONFIG's, kind's, or one built 
 	@e2e/cluster up
 	@own=$$(e2e/image) && others=$$(e2e/images) && e2e/cluster load $$own $$others
 	$(CARGO) test --test e2e -- --test-threads=1 $(ARGS)
+
+.PHONY: conformance
+conformance: ## The Gateway API's own suite against a mesh that is installed (writes docs/conformance)
+	@e2e/conformance $(ARGS)
 
 .PHONY: bench
 bench: setup ## Two hops with mTLS, measured beside Envoy and HAProxy (ARGS="--help" lists what can be set)
