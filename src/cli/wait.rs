@@ -32,20 +32,25 @@ impl WaitArgs {
         let deadline = Instant::now() + self.timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let missing = match ask(self.admin, left.max(PAUSE)) {
+            let state = match ask(self.admin, left.max(PAUSE)) {
                 Ok(answer) if answer.starts_with("HTTP/1.0 200") => return Ok(()),
-                Ok(answer) => answer
-                    .split_once("\r\n\r\n")
-                    .map_or_else(String::new, |(_, body)| body.trim().replace('\n', "")),
+                Ok(answer) => format!("waiting for: {}", missing(&answer)),
                 Err(error) => format!("it does not answer at {}: {error}", self.admin),
             };
             if Instant::now() + PAUSE > deadline {
                 let timeout = units::duration::format(self.timeout);
-                bail!("the proxy is not ready after {timeout}: {missing}");
+                bail!("the proxy is not ready after {timeout}, {state}");
             }
             thread::sleep(PAUSE);
         }
     }
+}
+
+/// What the proxy waits for, out of its answer: a line each below the first.
+fn missing(answer: &str) -> String {
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let blocks: Vec<_> = body.lines().skip(1).map(str::trim).collect();
+    blocks.join("; ")
 }
 
 /// The whole answer. By HTTP/1.0, whose end is the connection's.
@@ -57,4 +62,16 @@ fn ask(admin: SocketAddr, within: Duration) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_is_missing_in_one_line() {
+        let answer = "HTTP/1.0 503 Service Unavailable\r\ncontent-length: 9\r\n\r\nnot ready, waiting for:\n  no certificate yet\n  draining\n";
+        assert_eq!(missing(answer), "no certificate yet; draining");
+        assert_eq!(missing("HTTP/1.0 500"), "");
+    }
 }
