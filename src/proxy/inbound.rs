@@ -120,6 +120,13 @@ impl Inbound {
 
     async fn plaintext(self, client: TcpStream, opening: Opening) {
         let stream = |bytes| Stream::Plain(Rewind::new(bytes, client));
+        let opening = match opening {
+            // Bytes that happen to look like it.
+            Opening::Http1(bytes) | Opening::Http2(bytes) if self.protocol == Protocol::Tcp => {
+                Opening::Opaque(bytes, None)
+            }
+            opening => opening,
+        };
         match opening {
             Opening::Http1(bytes) => self.http(stream(bytes), Version::H1, None).await,
             Opening::Http2(bytes) => self.http(stream(bytes), Version::H2, None).await,
