@@ -562,7 +562,12 @@ impl Upstream {
     }
 
     pub fn has_endpoints(&self) -> bool {
-        !self.members.borrow().endpoints.is_empty()
+        self.endpoints() > 0
+    }
+
+    /// How many there are, ejected ones included.
+    pub fn endpoints(&self) -> usize {
+        self.members.borrow().endpoints.len()
     }
 
     /// The endpoint for the next try, other than the one that just failed where there is a

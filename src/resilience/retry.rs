@@ -10,10 +10,16 @@ const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BACKOFF_BASE: Duration = Duration::from_millis(25);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// Tries of a request that nobody has begun to work on, and how long they may go on: by then every
+/// proxy knows of an endpoint that is gone.
+const UNSENT_TRIES: u32 = 6;
+const UNSENT_FOR: Duration = Duration::from_secs(1);
+
 /// How one try failed before any of its response was passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryFailure {
-    /// No connection: TCP, TLS or HTTP/2 did not come about.
+    /// No connection, neither from here nor from the endpoint's own proxy: the application saw
+    /// nothing of the request.
     Connect,
     /// The peer says it did not process the stream: REFUSED_STREAM, or above GOAWAY's last one.
     RefusedStream,
@@ -31,16 +37,43 @@ pub fn is_idempotent(method: &http::Method) -> bool {
     method.is_idempotent()
 }
 
-/// Whether a request whose `tries`-th try (from 1) failed so may be tried once more, if the
-/// [`RetryBudget`] allows. Requests that are not idempotent are repeated only where the policy
-/// says so, even if they never reached the application: the user's word is the only one on that.
-pub fn may_repeat(policy: &RetryPolicy, idempotent: bool, failure: TryFailure, tries: u32) -> bool {
-    let worth_it = match failure {
-        TryFailure::Connect | TryFailure::RefusedStream | TryFailure::StaleConnection => true,
-        TryFailure::Status(status) => policy.statuses.contains(&status),
+impl TryFailure {
+    /// Whether the application certainly did not begin with the request.
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Self::Connect | Self::RefusedStream)
+    }
+}
+
+/// A request whose last try failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    pub idempotent: bool,
+    pub failure: TryFailure,
+    /// So far, from 1.
+    pub tries: u32,
+    /// How many endpoints there were at the first.
+    pub endpoints: usize,
+    /// Since the request began.
+    pub after: Duration,
+}
+
+/// Whether it may be tried once more, if the [`RetryBudget`] allows. A request that nobody has
+/// begun to work on may be repeated whatever its method, and as often as there are endpoints: some
+/// may be going away. Where an application may have begun, only idempotent ones are, or those of
+/// which the policy says so.
+pub fn may_repeat(policy: &RetryPolicy, tried: Tried) -> bool {
+    let within_attempts = tried.tries <= policy.attempts;
+    let safe = tried.idempotent || policy.non_idempotent;
+    match tried.failure {
+        TryFailure::Connect | TryFailure::RefusedStream => {
+            let endpoints = u32::try_from(tried.endpoints).unwrap_or(u32::MAX);
+            let more = tried.tries < endpoints.min(UNSENT_TRIES) && tried.after < UNSENT_FOR;
+            policy.attempts > 0 && (within_attempts || more)
+        }
+        TryFailure::StaleConnection => safe && within_attempts,
+        TryFailure::Status(status) => safe && within_attempts && policy.statuses.contains(&status),
         TryFailure::Reset | TryFailure::Timeout => false,
-    };
-    worth_it && tries <= policy.attempts && (idempotent || policy.non_idempotent)
+    }
 }
 
 /// The wait before the retry that follows the `tries`-th try (from 1): exponential from 25 ms up
@@ -135,10 +168,21 @@ mod tests {
 
     use super::*;
 
+    fn tried(idempotent: bool, failure: TryFailure, tries: u32) -> Tried {
+        Tried {
+            idempotent,
+            failure,
+            tries,
+            endpoints: 9,
+            after: Duration::ZERO,
+        }
+    }
+
     #[test]
     fn repeats_what_the_table_says() {
         let policy = RetryPolicy::default();
-        let idempotent = |failure| may_repeat(&policy, true, failure, 1);
+        let repeat = |failure, tries| may_repeat(&policy, tried(true, failure, tries));
+        let idempotent = |failure| repeat(failure, 1);
         assert!(idempotent(TryFailure::Connect));
         assert!(idempotent(TryFailure::RefusedStream));
         assert!(idempotent(TryFailure::StaleConnection));
@@ -150,15 +194,41 @@ mod tests {
         }
         assert!(!idempotent(TryFailure::Reset));
         assert!(!idempotent(TryFailure::Timeout));
-        assert!(!may_repeat(&policy, true, TryFailure::Connect, 2));
+        assert!(!repeat(TryFailure::StaleConnection, 2));
+        assert!(!repeat(TryFailure::Status(503), 2));
+    }
+
+    #[test]
+    fn what_nobody_has_begun_is_repeated_more_often_but_not_for_long() {
+        let mut policy = RetryPolicy::default();
+        let refused = |tries| tried(false, TryFailure::Connect, tries);
+        assert!(may_repeat(&policy, refused(5)));
+        assert!(!may_repeat(&policy, refused(6)));
+        let late = |tries| Tried {
+            after: UNSENT_FOR,
+            ..refused(tries)
+        };
+        assert!(may_repeat(&policy, late(1)) && !may_repeat(&policy, late(2)));
+        let among = |endpoints, tries| Tried {
+            endpoints,
+            ..refused(tries)
+        };
+        assert!(may_repeat(&policy, among(1, 1)) && !may_repeat(&policy, among(1, 2)));
+        assert!(may_repeat(&policy, among(3, 2)) && !may_repeat(&policy, among(3, 3)));
+        policy.attempts = 0;
+        assert!(!may_repeat(&policy, refused(1)));
     }
 
     #[test]
     fn others_only_where_the_policy_says_so() {
         let mut policy = RetryPolicy::default();
-        assert!(!may_repeat(&policy, false, TryFailure::Connect, 1));
+        let stale = TryFailure::StaleConnection;
+        let repeat = |policy: &RetryPolicy, failure| may_repeat(policy, tried(false, failure, 1));
+        assert!(!repeat(&policy, stale) && !repeat(&policy, TryFailure::Status(503)));
+        assert!(repeat(&policy, TryFailure::Connect));
+        assert!(repeat(&policy, TryFailure::RefusedStream));
         policy.non_idempotent = true;
-        assert!(may_repeat(&policy, false, TryFailure::Connect, 1));
+        assert!(repeat(&policy, stale));
         assert!(is_idempotent(&Method::PUT) && is_idempotent(&Method::GET));
         assert!(!is_idempotent(&Method::POST) && !is_idempotent(&Method::PATCH));
     }

@@ -13,6 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::replay::ReplayBody;
+
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What to send upstream.
@@ -21,6 +23,7 @@ pub enum RequestBody {
     /// Kept whole so that it can be sent again.
     Kept(Option<Bytes>),
     Streamed(ClientBody),
+    Replayed(ReplayBody<ClientBody>),
 }
 
 /// A body on its way from the client. Remembers when the client breaks it off: what fails then
@@ -28,6 +31,28 @@ pub enum RequestBody {
 pub struct ClientBody {
     pub body: Incoming,
     pub broke_off: Rc<Cell<bool>>,
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.broke_off.set(matches!(frame, Some(Err(_))));
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 impl Body for RequestBody {
@@ -43,11 +68,8 @@ impl Body for RequestBody {
             RequestBody::Kept(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
-            RequestBody::Streamed(client) => {
-                let frame = ready!(Pin::new(&mut client.body).poll_frame(cx));
-                client.broke_off.set(matches!(frame, Some(Err(_))));
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
+            RequestBody::Streamed(client) => Pin::new(client).poll_frame(cx),
+            RequestBody::Replayed(client) => Pin::new(client).poll_frame(cx),
         }
     }
 
@@ -55,7 +77,8 @@ impl Body for RequestBody {
         match self {
             RequestBody::Empty => true,
             RequestBody::Kept(bytes) => bytes.is_none(),
-            RequestBody::Streamed(client) => client.body.is_end_stream(),
+            RequestBody::Streamed(client) => client.is_end_stream(),
+            RequestBody::Replayed(client) => client.is_end_stream(),
         }
     }
 
@@ -65,7 +88,8 @@ impl Body for RequestBody {
             RequestBody::Kept(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            RequestBody::Streamed(client) => client.body.size_hint(),
+            RequestBody::Streamed(client) => client.size_hint(),
+            RequestBody::Replayed(client) => client.size_hint(),
         }
     }
 }

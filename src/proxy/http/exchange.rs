@@ -13,7 +13,7 @@ use super::{
     body::ResponseBody,
     context::Context,
     deadline, fallback,
-    forward::{Forward, Payload},
+    forward::{Forward, Keep, Payload},
     kind::{self, Kind},
     mirror,
     reply::Refusal,
@@ -246,7 +246,12 @@ impl<'a> Routed<'a> {
         let mirrored = self
             .route
             .is_some_and(|route| !route.rule.filters.mirrors.is_empty());
-        let kept = Payload::prepare(body, may_repeat || mirrored, policy.retry.max_body_bytes);
+        let keep = match policy.retry.attempts > 0 && self.kind != Kind::Upgrade {
+            _ if may_repeat || mirrored => Keep::Whole,
+            true => Keep::AsItGoes,
+            false => Keep::Nothing,
+        };
+        let kept = Payload::prepare(body, keep, policy.retry.max_body_bytes);
         let late = "the request's body did not come in time";
         let mut payload = deadline::within(deadline, late, kept).await??;
         if let Some(route) = self.route {

@@ -1,7 +1,12 @@
 //! Sending a request to an upstream: bulkheads, breakers, an endpoint, and another try where the
 //! policy and the budget allow one.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version as HttpVersion, request, uri::Scheme};
@@ -15,6 +20,7 @@ use super::{
     deadline,
     kind::{self, Kind},
     pool::{Connection, PooledH1, Version},
+    replay::Replay,
     reply::Refusal,
     settle::{Attempt, Exchange, retry_after},
 };
@@ -27,7 +33,8 @@ use crate::{
         upstream::{Picked, Upstream, UpstreamKey},
     },
     resilience::{
-        CallResult, CallerKey, Priority, RejectCause, ResiliencePolicy, TryFailure, classify, retry,
+        CallResult, CallerKey, Priority, RejectCause, ResiliencePolicy, TryFailure, classify,
+        retry::{self, Tried},
     },
     telemetry::Reason,
 };
@@ -36,18 +43,33 @@ use crate::{
 pub enum Payload {
     Empty,
     Kept(Bytes),
+    /// Sent as it comes, and kept while it is small and nobody answers.
+    Replayed {
+        body: Replay<ClientBody>,
+        broke_off: Rc<Cell<bool>>,
+    },
     Once {
-        body: Option<Incoming>,
+        body: Option<ClientBody>,
         broke_off: Rc<Cell<bool>>,
     },
 }
 
+/// How much of a body is kept for another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    Nothing,
+    /// What has gone by, so that it waits for nobody.
+    AsItGoes,
+    /// All of it, before any of it is sent.
+    Whole,
+}
+
 impl Payload {
-    /// Keeps a small body whole where another try may need it.
+    /// Keeps up to `max` bytes of a body where another try may need it.
     ///
     /// # Errors
-    /// When the client breaks off in the middle of it.
-    pub async fn prepare(body: Incoming, may_repeat: bool, max: u32) -> Result<Self, Refusal> {
+    /// When the client breaks off in the middle of one that is to be kept whole.
+    pub async fn prepare(body: Incoming, keep: Keep, max: u32) -> Result<Self, Refusal> {
         if body.is_end_stream() {
             return Ok(Payload::Empty);
         }
@@ -55,10 +77,22 @@ impl Payload {
             .size_hint()
             .upper()
             .is_some_and(|size| size <= max.into());
-        if !may_repeat || !small {
-            return Ok(Payload::Once {
-                body: Some(body),
-                broke_off: Rc::default(),
+        let broken = Rc::<Cell<bool>>::default();
+        if keep != Keep::Whole || !small {
+            let broke_off = broken.clone();
+            let body = ClientBody {
+                body,
+                broke_off: broken,
+            };
+            return Ok(match keep {
+                Keep::Nothing => Payload::Once {
+                    body: Some(body),
+                    broke_off,
+                },
+                Keep::AsItGoes | Keep::Whole => Payload::Replayed {
+                    body: Replay::new(body, max as usize),
+                    broke_off,
+                },
             });
         }
         match Limited::new(body, max as usize).collect().await {
@@ -68,32 +102,45 @@ impl Payload {
     }
 
     pub fn repeatable(&self) -> bool {
-        !matches!(self, Payload::Once { .. })
+        match self {
+            Payload::Empty | Payload::Kept(_) => true,
+            Payload::Replayed { body, .. } => body.repeatable(),
+            Payload::Once { .. } => false,
+        }
+    }
+
+    /// There is an answer, or nobody will try again.
+    fn settle(&self) {
+        if let Payload::Replayed { body, .. } = self {
+            body.settle();
+        }
     }
 
     /// Whether the client broke it off on its way.
     fn broke_off(&self) -> bool {
-        matches!(self, Payload::Once { broke_off, .. } if broke_off.get())
+        match self {
+            Payload::Once { broke_off, .. } | Payload::Replayed { broke_off, .. } => {
+                broke_off.get()
+            }
+            Payload::Empty | Payload::Kept(_) => false,
+        }
     }
 
     fn next(&mut self) -> RequestBody {
         match self {
             Payload::Empty => RequestBody::Empty,
             Payload::Kept(bytes) => RequestBody::Kept(Some(bytes.clone())),
-            Payload::Once { body, broke_off } => match body.take() {
-                Some(body) => RequestBody::Streamed(ClientBody {
-                    body,
-                    broke_off: broke_off.clone(),
-                }),
-                None => RequestBody::Empty,
-            },
+            Payload::Replayed { body, .. } => RequestBody::Replayed(body.next()),
+            Payload::Once { body, .. } => body
+                .take()
+                .map_or(RequestBody::Empty, RequestBody::Streamed),
         }
     }
 
     /// What a connection gave back unsent.
     fn restore(&mut self, body: RequestBody) {
         if let (Payload::Once { body: slot, .. }, RequestBody::Streamed(client)) = (self, body) {
-            *slot = Some(client.body);
+            *slot = Some(client);
         }
     }
 }
@@ -112,7 +159,7 @@ pub struct Forward<'a> {
     /// When the client wants everything done.
     pub deadline: Option<Instant>,
     /// The longest that one try may take.
-    pub try_timeout: Option<std::time::Duration>,
+    pub try_timeout: Option<Duration>,
     pub priority: Priority,
 }
 
@@ -137,6 +184,8 @@ impl Forward<'_> {
         deadline::within(self.deadline, late, self.pass_bulkheads(exchange)).await??;
         self.upstream.state.deposit(Instant::now());
         let idempotent = retry::is_idempotent(&parts.method);
+        // As many as there were: those that go away while this tries leave their successors.
+        let endpoints = self.upstream.endpoints();
         let (mut tries, mut avoid) = (0, None);
         loop {
             let now = Instant::now();
@@ -150,11 +199,16 @@ impl Forward<'_> {
                 picked.leave,
                 now,
             ));
-            let result = self
+            let mut result = self
                 .limited(exchange, &endpoint, self.head(parts, &endpoint), payload)
                 .await;
+            tries += 1;
+            let said = result.as_mut();
+            let unsent = said.is_ok_and(|response| take_unsent(response, &endpoint));
             let failure = match &result {
+                Ok(_) if unsent => TryFailure::Connect,
                 Ok(response) if exchange.grpc || response.status().as_u16() < 500 => {
+                    payload.settle();
                     return result.map_err(|f| f.refusal);
                 }
                 Ok(response) => TryFailure::Status(response.status().as_u16()),
@@ -165,21 +219,28 @@ impl Forward<'_> {
                 }
                 Err(failed) => failed.failure,
             };
-            tries += 1;
-            let again = payload.repeatable()
-                && self.kind != Kind::Upgrade
-                && !(self.is_local() && is_retried_by_caller(failure))
-                && retry::may_repeat(&self.policy.retry, idempotent, failure, tries);
-            if !again || !self.upstream.state.withdraw(Instant::now()) {
-                return result.map_err(|failed| self.give_up(exchange, failed));
+            let tried = Tried {
+                idempotent,
+                failure,
+                tries,
+                endpoints,
+                after: exchange.started.elapsed(),
+            };
+            if !self.pays_for_another(payload, tried) {
+                return result.map_err(|failed| self.give_up(exchange, failed, tries));
             }
             exchange.series.retried();
             match result {
-                Ok(response) => {
+                Ok(response) if !failure.is_unsent() => {
                     let wait = retry_after(response.headers());
                     exchange.judge(classify::http_status(response.status().as_u16()), wait);
                 }
-                Err(_) => exchange.judge(CallResult::Failure, None),
+                Ok(_) | Err(_) => exchange.judge(CallResult::Failure, None),
+            }
+            if failure.is_unsent() && tries > 1 {
+                // Endpoints go away: the control plane's word on them is on its way.
+                let wait = retry::backoff(tries, &mut self.context.worker.rng.borrow_mut());
+                tokio::time::sleep(wait).await;
             }
         }
     }
@@ -227,7 +288,8 @@ impl Forward<'_> {
                 "{} has all the requests it may have",
                 self.upstream.key
             )),
-            retry_after: Some(std::time::Duration::from_secs(1)),
+            retry_after: Some(Duration::from_secs(1)),
+            unsent: false,
         }
     }
 
@@ -242,6 +304,7 @@ impl Forward<'_> {
                     self.upstream.key
                 )),
                 retry_after: Some(open.retry_after),
+                unsent: false,
             })?
         };
         self.upstream.pick(now, permit, avoid).ok_or_else(|| {
@@ -265,9 +328,23 @@ impl Forward<'_> {
         matches!(self.upstream.key, UpstreamKey::Local(_))
     }
 
-    fn give_up(&self, exchange: &mut Exchange, failed: Failed) -> Refusal {
+    /// Whether another try is allowed; then it is paid for out of the budget.
+    fn pays_for_another(&self, payload: &Payload, tried: Tried) -> bool {
+        payload.repeatable()
+            && self.kind != Kind::Upgrade
+            && !(self.is_local() && is_retried_by_caller(tried.failure))
+            && retry::may_repeat(&self.policy.retry, tried)
+            && self.upstream.state.withdraw(Instant::now())
+    }
+
+    fn give_up(&self, exchange: &mut Exchange, failed: Failed, tries: u32) -> Refusal {
         exchange.judge(CallResult::Failure, None);
-        failed.refusal
+        // Of an earlier try the application may have seen something.
+        let unsent = tries == 1 && failed.failure == TryFailure::Connect;
+        Refusal {
+            unsent: unsent && self.is_local() && self.context.caller.is_some(),
+            ..failed.refusal
+        }
     }
 
     /// One try, within what is left of the deadline.
@@ -395,6 +472,13 @@ impl Forward<'_> {
         let refusal = Refusal::new(reason, format!("{} broke off: {error}", endpoint.addr));
         Failed { failure, refusal }
     }
+}
+
+/// Whether the endpoint's own proxy says that the application saw nothing of the request. Nobody
+/// beyond this proxy hears it, and nobody but a proxy of the mesh may say it.
+fn take_unsent(response: &mut Response<Incoming>, endpoint: &Endpoint) -> bool {
+    let said = response.headers_mut().remove(kind::UNSENT).is_some();
+    said && endpoint.identity.is_some()
 }
 
 /// What the caller's proxy sees as a status and tries again by its own policy and budget. Were

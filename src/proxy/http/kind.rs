@@ -6,6 +6,9 @@ use crate::proxy::head::wanted_upgrade;
 
 /// Set between proxies only: the exchange was HTTP/1.1 when it entered the mesh.
 pub const ORIGINAL_VERSION: HeaderName = HeaderName::from_static("outrigger-http");
+/// Set between proxies only, by the one before the application: nobody has begun to work on the
+/// request, so that any other endpoint may.
+pub const UNSENT: HeaderName = HeaderName::from_static("outrigger-unsent");
 /// Set for the application: the verified SPIFFE ID of the caller.
 pub const CLIENT_ID: HeaderName = HeaderName::from_static("outrigger-client-id");
 

@@ -27,7 +27,7 @@ pub fn send(
         let body = match payload {
             Payload::Empty => RequestBody::Empty,
             Payload::Kept(bytes) => RequestBody::Kept(Some(bytes.clone())),
-            Payload::Once { .. } => continue,
+            Payload::Once { .. } | Payload::Replayed { .. } => continue,
         };
         if !chosen {
             continue;

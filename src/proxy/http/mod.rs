@@ -10,6 +10,7 @@ mod kind;
 mod local_executor;
 mod mirror;
 pub mod pool;
+mod replay;
 mod reply;
 pub mod server;
 mod settle;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
-use super::body::ResponseBody;
+use super::{body::ResponseBody, kind};
 use crate::telemetry::Reason;
 
 /// The bounded reason of a refusal, the same word as in metrics, spans and logs.
@@ -18,6 +18,8 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// When to come back.
     pub retry_after: Option<Duration>,
+    /// The application saw nothing of the request, and its caller's proxy may know.
+    pub unsent: bool,
 }
 
 impl From<Reason> for Refusal {
@@ -26,6 +28,7 @@ impl From<Reason> for Refusal {
             reason,
             detail: None,
             retry_after: None,
+            unsent: false,
         }
     }
 }
@@ -72,6 +75,10 @@ impl Refusal {
             response
         };
         mark(response.headers_mut(), self.reason);
+        if self.unsent {
+            let yes = HeaderValue::from_static("1");
+            response.headers_mut().insert(kind::UNSENT, yes);
+        }
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response

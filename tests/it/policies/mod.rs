@@ -8,3 +8,4 @@ mod limits;
 mod origin;
 mod routes;
 mod setup;
+mod unsent;

@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
@@ -38,11 +39,13 @@ pub struct Seen {
     pub method: Method,
     pub uri: Uri,
     pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 impl Origin {
     /// Answers 200 with its name as the body. Under `/hold` it answers, and under `/trickle` it
-    /// ends its body, only after [`Origin::release`].
+    /// ends its body, only after [`Origin::release`]. With `x-read` it reads the request's body
+    /// first.
     pub fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a listener can be");
@@ -101,12 +104,17 @@ async fn respond(
     shared: Arc<Shared>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let (parts, _) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let body = match parts.headers.contains_key("x-read") {
+        true => body.collect().await.map(|body| body.to_bytes()),
+        false => Ok(Bytes::new()),
+    };
     let path = parts.uri.path().to_owned();
     shared.seen.lock().expect("no holder panics").push(Seen {
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,
+        body: body.unwrap_or_default(),
     });
     let mut open = shared.open.subscribe();
     let opened = async move {
@@ -122,7 +130,11 @@ async fn respond(
         first: Some(Bytes::from_static(shared.name.as_bytes())),
         last,
     };
-    Ok(Response::builder()
+    let mut response = Response::builder();
+    if path == "/says-unsent" {
+        response = response.header("outrigger-unsent", "1");
+    }
+    Ok(response
         .status(shared.status.load(Ordering::SeqCst))
         .header("x-from", "origin")
         .body(body)
