@@ -103,8 +103,9 @@ impl Registry {
         K: watch::Watched,
     {
         self.keeper.pending.insert(kind);
+        let figures = self.keeper.store.figures().clone();
         self.watches
-            .push(watch::<K>(self.client.clone(), kind, need));
+            .push(watch::<K>(self.client.clone(), kind, need, figures));
     }
 
     /// A kind that comes with a CRD.

@@ -1,7 +1,7 @@
 //! One kind of object, followed for ever: listed, watched, and listed again where the API server
 //! no longer has what was missed. Errors are waited out here and never end the stream.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::{
     StreamExt,
@@ -14,9 +14,12 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::controller::kubernetes::lower::{
-    object::{Kind, Name, Object},
-    read::{self, Read},
+use crate::{
+    controller::kubernetes::lower::{
+        object::{Kind, Name, Object},
+        read::{self, Read},
+    },
+    telemetry::metrics::Figures,
 };
 
 /// Objects in one answer to a list: bounds what is in memory before it is trimmed.
@@ -68,11 +71,13 @@ pub(super) fn watch<K: Watched>(
     client: Client,
     kind: Kind,
     need: Need,
+    figures: Arc<Figures>,
 ) -> BoxStream<'static, Change> {
     let state = Watch {
         api: Api::<K>::all(client),
         kind,
         need,
+        figures,
         events: None,
         failures: 0,
         told: None,
@@ -89,6 +94,7 @@ struct Watch<K> {
     api: Api<K>,
     kind: Kind,
     need: Need,
+    figures: Arc<Figures>,
     events: Option<BoxStream<'static, watcher::Result<Event<K>>>>,
     failures: u32,
     /// When the current trouble was last put into the log.
@@ -155,6 +161,7 @@ impl<K: Watched> Watch<K> {
     async fn failed(&mut self, error: &watcher::Error) {
         let delay = BASE.saturating_mul(1 << self.failures.min(10)).min(MAX);
         self.failures += 1;
+        self.figures.watch_restarts.inc();
         let now = Instant::now();
         // The first one is the rule when an API server restarts.
         let due = match self.told {
