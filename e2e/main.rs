@@ -1,6 +1,7 @@
 //! Tests on a real Kubernetes: `make e2e`. One test at a time, each in a namespace of its own.
 
 mod basics;
+mod chart;
 mod harness;
 mod quick_start;
 mod registry;
