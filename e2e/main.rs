@@ -3,6 +3,7 @@
 mod basics;
 mod chart;
 mod harness;
+mod injection;
 mod quick_start;
 mod registry;
 mod resilience;

@@ -14,6 +14,13 @@ pub async fn kubectl(arguments: &[&str]) -> String {
     run(program("kubectl").args(arguments), "").await
 }
 
+/// Runs a program to its end, whatever that is.
+pub async fn output(name: &str, arguments: &[&str]) -> std::process::Output {
+    let mut command = program(name);
+    command.args(arguments).stdin(Stdio::null());
+    command.output().await.expect("env is everywhere")
+}
+
 /// Runs helm and returns what it printed.
 ///
 /// # Panics
