@@ -304,14 +304,16 @@ fn compare(m: Message, comparison: Comparison, value: &[u8]) -> Message {
     })
 }
 
-const IMMEDIATE_TO: u16 = 1;
-const IMMEDIATE_DATA: u16 = 2;
+fn immediate(m: Message, register: u32, data: impl FnOnce(Message) -> Message) -> Message {
+    const TO: u16 = 1;
+    const DATA: u16 = 2;
+    expression(m, "immediate", |m| {
+        m.attr(TO, &register.to_be_bytes()).nested(DATA, data)
+    })
+}
 
 fn load(m: Message, value: &[u8]) -> Message {
-    expression(m, "immediate", |m| {
-        m.attr(IMMEDIATE_TO, &REGISTER.to_be_bytes())
-            .nested(IMMEDIATE_DATA, |m| m.attr(DATA_VALUE, value))
-    })
+    immediate(m, REGISTER, |m| m.attr(DATA_VALUE, value))
 }
 
 fn verdict_return(m: Message) -> Message {
@@ -319,12 +321,9 @@ fn verdict_return(m: Message) -> Message {
     const DATA_VERDICT: u16 = 2;
     const VERDICT_CODE: u16 = 1;
     const RETURN: i32 = -5;
-    expression(m, "immediate", |m| {
-        m.attr(IMMEDIATE_TO, &VERDICT_REGISTER.to_be_bytes())
-            .nested(IMMEDIATE_DATA, |m| {
-                m.nested(DATA_VERDICT, |m| {
-                    m.attr(VERDICT_CODE, &RETURN.to_be_bytes())
-                })
-            })
+    immediate(m, VERDICT_REGISTER, |m| {
+        m.nested(DATA_VERDICT, |m| {
+            m.attr(VERDICT_CODE, &RETURN.to_be_bytes())
+        })
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::{
-    encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric, NoLabelSet},
+    encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, NoLabelSet},
     metrics::MetricType,
     registry::Unit,
 };
@@ -17,35 +17,19 @@ pub(super) type Row<'a, const N: usize> = [(&'static str, &'a str); N];
 pub(super) struct Page<'a>(pub DescriptorEncoder<'a>);
 
 impl Page<'_> {
-    pub fn counters<'r, const N: usize>(
+    /// Whole numbers, or seconds and other measures that are not.
+    pub fn counters<'r, const N: usize, V: EncodeCounterValue>(
         &mut self,
         (name, unit): (&str, Option<Unit>),
         help: &str,
-        rows: impl IntoIterator<Item = (Row<'r, N>, u64)>,
+        rows: impl IntoIterator<Item = (Row<'r, N>, V)>,
     ) -> fmt::Result {
         let unit = unit.as_ref();
         let kind = MetricType::Counter;
         let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
         for (labels, value) in rows {
             let mut sample = family.encode_family(&labels)?;
-            sample.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    /// A counter of seconds or another measure that is not whole.
-    pub fn real_counters<'r, const N: usize>(
-        &mut self,
-        (name, unit): (&str, Option<Unit>),
-        help: &str,
-        rows: impl IntoIterator<Item = (Row<'r, N>, f64)>,
-    ) -> fmt::Result {
-        let unit = unit.as_ref();
-        let kind = MetricType::Counter;
-        let mut family = self.0.encode_descriptor(name, help, unit, kind)?;
-        for (labels, value) in rows {
-            let mut sample = family.encode_family(&labels)?;
-            sample.encode_counter::<NoLabelSet, f64, u64>(&value, None)?;
+            sample.encode_counter::<NoLabelSet, V, u64>(&value, None)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ impl Runtimes {
 
     pub fn encode(&self, page: &mut Page) -> fmt::Result {
         let all = self.lock();
-        page.real_counters(
+        page.counters(
             ("runtime_busy", Some(Unit::Seconds)),
             "Time that a runtime's threads spent other than waiting; its rate is the share they are busy",
             all.iter().map(|(name, runtime)| ([("runtime", &**name)], busy_seconds(runtime))),
@@ -68,7 +68,7 @@ pub(super) fn encode(page: &mut Page) -> fmt::Result {
         stat.as_ref().map(|stat| ([], stat.threads)),
     )?;
     let ticks = rustix::param::clock_ticks_per_second() as f64;
-    page.real_counters(
+    page.counters(
         ("process_cpu", Some(Unit::Seconds)),
         "User and system time",
         stat.as_ref()
