@@ -14,8 +14,8 @@ use tempfile::TempDir;
 use super::{Process, Response, Wire, free_addr, tools::command, wait};
 
 /// The virtual address of the service that the tests call.
-const SERVICE: &str = "198.18.0.10:80";
-const TRUST_DOMAIN: &str = "mesh.test";
+pub const SERVICE: &str = "198.18.0.10:80";
+pub const TRUST_DOMAIN: &str = "mesh.test";
 
 /// What a test's mesh looks like.
 pub struct Plan {
@@ -160,8 +160,11 @@ impl Mesh {
         let controller = start_controller(files.path(), control);
         let inbound = format!("inbound:{}={}", plan.inbound, plan.app);
         let outbound = format!("outbound:{addr}={SERVICE}");
-        let server = Proxy::start("server", &inbound, files.path(), control, plan);
-        let client = Proxy::start("client", &outbound, files.path(), control, plan);
+        let start = |name, forward: &str| {
+            let (args, files) = (&plan.args, files.path());
+            Proxy::start(name, forward, files, control, args, plan.open_files)
+        };
+        let (server, client) = (start("server", &inbound), start("client", &outbound));
         Self {
             addr,
             controller,
@@ -198,7 +201,8 @@ impl Mesh {
     /// curl, quiet but for errors, with the URL of a path as its last argument.
     pub fn curl(&self, args: &[&str], path: &str) -> Command {
         let mut curl = command("curl");
-        curl.args(["-sS", "--max-time", "25"])
+        // What stalls is given up, however long it took before: a loaded machine is slow.
+        curl.args(["-sS", "--speed-limit", "1", "--speed-time", "25"])
             .args(args)
             .arg(self.url(path))
             .stdin(Stdio::null());
@@ -215,12 +219,14 @@ impl Mesh {
 }
 
 impl Proxy {
-    fn start(
+    /// Starts it, and waits until it is ready.
+    pub fn start(
         name: &'static str,
         forward: &str,
         dir: &Path,
         controller: SocketAddr,
-        plan: &Plan,
+        more: &[String],
+        open_files: Option<u32>,
     ) -> Self {
         let admin = free_addr();
         let file = |file: &str| dir.join(file).display().to_string();
@@ -244,14 +250,14 @@ impl Proxy {
             file(&token_file(name)),
         ]);
         args.extend(["--snapshot-dir".into(), file(&format!("{name}-snapshot"))]);
-        args.extend(plan.args.iter().cloned());
-        let process = start_proxy(name, &args, plan.open_files);
+        args.extend(more.iter().cloned());
+        let process = start_proxy(name, &args, open_files);
         let mut proxy = Self {
             process,
             admin,
             name,
             args,
-            open_files: plan.open_files,
+            open_files,
         };
         proxy.until_ready();
         proxy
@@ -289,6 +295,14 @@ impl Proxy {
         });
     }
 
+    /// # Panics
+    /// When the admin port does not answer.
+    pub fn metrics(&self) -> String {
+        self.admin("/metrics")
+            .expect("the admin port answers")
+            .text()
+    }
+
     /// What the admin port shows under a path.
     pub fn admin(&self, path: &str) -> Option<Response> {
         let mut wire = Wire::try_connect(self.admin).ok()?;
@@ -298,7 +312,7 @@ impl Proxy {
     }
 }
 
-fn token_file(name: &str) -> String {
+pub fn token_file(name: &str) -> String {
     format!("{name}.token")
 }
 
@@ -317,7 +331,7 @@ fn start_proxy(name: &str, args: &[String], open_files: Option<u32>) -> Process 
     Process::start(&format!("{name}'s proxy"), command.arg("proxy").args(args))
 }
 
-fn start_controller(dir: &Path, listen: SocketAddr) -> Process {
+pub fn start_controller(dir: &Path, listen: SocketAddr) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command
         .arg("controller")

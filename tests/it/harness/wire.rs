@@ -31,6 +31,11 @@ impl Response {
         (!values.is_empty()).then(|| values.join(", "))
     }
 
+    /// Why a proxy answered by itself; empty where it did not.
+    pub fn reason(&self) -> String {
+        self.header("outrigger-reason").unwrap_or_default()
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

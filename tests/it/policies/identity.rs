@@ -16,7 +16,7 @@ fn a_strict_workload_takes_mesh_tls_only() {
     let app = meshed_service(place.inbound(), "server", "");
     let mesh = place.start_meshed(&app, origin.addr, "mtls: strict");
     let answer = mesh.get("/");
-    assert_eq!((answer.status, &*answer.body), (200, "app"), "{answer:?}");
+    assert_eq!((answer.status, &*answer.text()), (200, "app"), "{answer:?}");
     let seen = origin.seen().pop().expect("it arrived");
     assert_eq!(
         seen.headers["outrigger-client-id"],
@@ -41,12 +41,12 @@ fn an_endpoint_with_the_certificate_of_another_is_refused() {
     let mesh = place.start_meshed(&app, origin.addr, "");
     let answer = mesh.get("/");
     assert_eq!(
-        (answer.status, answer.reason()),
+        (answer.status, &*answer.reason()),
         (502, "tls-failed"),
         "{answer:?}"
     );
     assert!(
-        answer.body.contains("sa/other"),
+        answer.text().contains("sa/other"),
         "it says who was expected: {answer:?}"
     );
     assert_eq!(origin.count(), 0);

@@ -52,8 +52,8 @@ fn a_full_bulkhead_refuses_until_the_body_ends_or_the_client_goes() {
     let mesh = mesh_of(&origin, "bulkhead: {maxInFlight: 1, queue: 0}");
     let refused = || {
         let answer = mesh.get("/");
-        assert_eq!((answer.status, answer.reason()), (503, "bulkhead-full"));
-        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_eq!((answer.status, &*answer.reason()), (503, "bulkhead-full"));
+        assert_eq!(answer.header("retry-after").as_deref(), Some("1"));
     };
     let free_again = || {
         until("the place is free again", || {
@@ -89,6 +89,52 @@ fn a_full_bulkhead_refuses_until_the_body_ends_or_the_client_goes() {
 }
 
 #[test]
+fn who_waits_in_the_queue_gets_the_place_or_a_reason() {
+    let origin = Origin::start("app");
+    let waits = |wait: &str| format!("bulkhead: {{maxInFlight: 1, queue: 4, queueWait: {wait}}}");
+
+    let patient = mesh_of(&origin, &waits("1m"));
+    let first = patient.begin("/trickle");
+    until("it is under way", || (origin.count() == 1).then_some(()));
+    let queued = patient.begin("/");
+    patient.until_metric(r#"outrigger_bulkhead_queued{scope="upstream",name="it/app:80"} 1"#);
+    assert_eq!(origin.count(), 1, "the other waits");
+    origin.release();
+    first.ended();
+    assert_eq!(queued.response().status, 200, "the place was handed on");
+
+    let origin = Origin::start("app");
+    let impatient = mesh_of(&origin, &waits("50ms"));
+    let first = impatient.begin("/trickle");
+    until("it is under way", || (origin.count() == 1).then_some(()));
+    let answer = impatient.get("/");
+    assert_eq!(
+        (answer.status, &*answer.reason()),
+        (503, "bulkhead-queue-timeout")
+    );
+    drop(first);
+}
+
+#[test]
+fn what_matters_less_is_refused_first() {
+    let origin = Origin::start("app");
+    let mesh = mesh_of(
+        &origin,
+        "bulkhead: {maxInFlight: 2, queue: 0}, priorityHeader: x-priority",
+    );
+    let first = mesh.begin("/trickle");
+    until("it is under way", || (origin.count() == 1).then_some(()));
+    let of = |priority: &str| mesh.send("GET", "/", &format!("x-priority: {priority}\r\n"));
+    // Of two places batch may use one, and so does the first request.
+    let batch = of("batch");
+    assert_eq!((batch.status, &*batch.reason()), (503, "bulkhead-full"));
+    assert_eq!(of("critical").status, 200);
+    origin.release();
+    first.ended();
+    assert_eq!(of("batch").status, 200);
+}
+
+#[test]
 fn a_caller_gets_its_share_and_no_more() {
     let (origin, place) = (Origin::start("app"), Place::new());
     let app = meshed_service(place.inbound(), "server", "policy: {retry: {attempts: 0}}");
@@ -98,7 +144,7 @@ fn a_caller_gets_its_share_and_no_more() {
     first.wait_for("app");
     let second = mesh.get("/");
     assert_eq!(
-        (second.status, second.reason()),
+        (second.status, &*second.reason()),
         (503, "caller-share"),
         "{second:?}"
     );
@@ -120,7 +166,7 @@ fn a_route_has_a_bulkhead_of_its_own() {
     first.wait_for("app");
     let second = mesh.get("/trickle");
     assert_eq!(
-        (second.status, second.reason()),
+        (second.status, &*second.reason()),
         (503, "bulkhead-full"),
         "{second:?}"
     );
@@ -133,7 +179,7 @@ fn a_request_has_its_time() {
     let mesh = mesh_of(&origin, "timeouts: {request: 50ms}");
     let answer = mesh.get("/hold");
     assert_eq!(
-        (answer.status, answer.reason()),
+        (answer.status, &*answer.reason()),
         (504, "request-timeout"),
         "{answer:?}"
     );
@@ -148,11 +194,11 @@ fn a_refused_connection_says_so() {
     let mesh = place.start(&service("app", &[nobody], ""));
     let answer = mesh.get("/");
     assert_eq!(
-        (answer.status, answer.reason()),
+        (answer.status, &*answer.reason()),
         (502, "connect-failed"),
         "{answer:?}"
     );
-    assert!(answer.body.contains(&nobody.to_string()), "{answer:?}");
+    assert!(answer.text().contains(&nobody.to_string()), "{answer:?}");
 }
 
 #[test]
@@ -164,13 +210,13 @@ fn the_time_of_a_request_runs_while_it_waits() {
     let mesh = Place::new().start(&service("app", &[origin.addr], more));
     // For its body, which a retry might need.
     let slow = mesh.send("PUT", "/timed", "Content-Length: 5\r\n");
-    assert_eq!((slow.status, slow.reason()), (504, "request-timeout"));
-    assert!(slow.body.contains("body"), "{slow:?}");
+    assert_eq!((slow.status, &*slow.reason()), (504, "request-timeout"));
+    assert!(slow.text().contains("body"), "{slow:?}");
     // For a place in the bulkhead.
     let mut first = mesh.begin("/trickle");
     first.wait_for("app");
     let queued = mesh.get("/timed");
-    assert_eq!((queued.status, queued.reason()), (504, "request-timeout"));
-    assert!(queued.body.contains("bulkhead"), "{queued:?}");
+    assert_eq!((queued.status, &*queued.reason()), (504, "request-timeout"));
+    assert!(queued.text().contains("bulkhead"), "{queued:?}");
     assert_eq!(origin.count(), 1, "neither arrived");
 }

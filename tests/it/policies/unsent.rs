@@ -62,7 +62,7 @@ fn where_there_is_no_other_the_client_hears_why() {
     let services = one_is_leaving(&place, "");
     let mesh = place.start_meshed(&services, nobody, "");
     let answer = mesh.send("POST", "/", BODIES[1]);
-    assert_eq!((answer.status, answer.reason()), (502, "connect-failed"));
+    assert_eq!((answer.status, &*answer.reason()), (502, "connect-failed"));
     assert_eq!(
         answer.header("outrigger-unsent"),
         None,
