@@ -13,7 +13,11 @@ use super::io::{Rewind, Stream};
 use crate::{
     discovery::model::Endpoint,
     identity::{Alpn, Credentials, IdentityStore, tls_failure_reason},
-    telemetry::Reason,
+    resilience::CallResult,
+    telemetry::{
+        Direction, Reason,
+        metrics::{HandshakeResult, Metrics},
+    },
 };
 
 /// Why an endpoint was not reached.
@@ -47,23 +51,52 @@ impl DialError {
         match self {
             DialError::Shared { reason, .. } => *reason,
             DialError::Timeout { .. } => Reason::ConnectTimeout,
+            DialError::Connect { source, .. } if is_own_limit(source) => Reason::Overloaded,
             DialError::Connect { .. } | DialError::Http { .. } => Reason::ConnectFailed,
             DialError::Tls { .. } | DialError::NoIdentity => Reason::TlsFailed,
         }
     }
 }
 
+impl DialError {
+    /// What it says of the endpoint's health: nothing, where this proxy could not even ask.
+    pub fn verdict(&self) -> CallResult {
+        match self.reason() {
+            Reason::Overloaded => CallResult::Cancelled,
+            _ => CallResult::Failure,
+        }
+    }
+}
+
+/// Whether this side had no descriptor, port or memory for a connection.
+fn is_own_limit(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const LIMITS: [Errno; 5] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| LIMITS.contains(&errno))
+}
+
 /// Dials on behalf of one worker.
 #[derive(Clone)]
 pub struct Dialer {
     identity: IdentityStore,
+    metrics: Metrics,
     /// Set on every socket, so that the interception rules let the proxy's own traffic pass.
     mark: Option<u32>,
 }
 
 impl Dialer {
-    pub fn new(identity: IdentityStore, mark: Option<u32>) -> Self {
-        Self { identity, mark }
+    pub fn new(identity: IdentityStore, metrics: Metrics, mark: Option<u32>) -> Self {
+        Self {
+            identity,
+            metrics,
+            mark,
+        }
     }
 
     /// Plain TCP, or mesh TLS that speaks `alpn` where the endpoint is meshed.
@@ -77,17 +110,16 @@ impl Dialer {
         let config = credentials.client_config(expected, alpn);
         // The name is not sent: the peer is known by its SPIFFE ID, which the verifier compares.
         let name = ServerName::IpAddress(addr.ip().into());
-        let tls = TlsConnector::from(config)
-            .connect(name, tcp)
-            .await
-            .map_err(|source| {
-                let reason = tls_failure_reason(&source);
-                DialError::Tls {
-                    addr,
-                    reason,
-                    source,
-                }
-            })?;
+        let shaken = TlsConnector::from(config).connect(name, tcp).await;
+        let failure = shaken.as_ref().err().map(tls_failure_reason);
+        let result = failure.map_or(HandshakeResult::Ok, HandshakeResult::named);
+        let connections = self.metrics.connections();
+        connections.handshake(Direction::Outbound, result);
+        let tls = shaken.map_err(|source| DialError::Tls {
+            addr,
+            reason: tls_failure_reason(&source),
+            source,
+        })?;
         Ok(Stream::Dialled(Box::new(tls)))
     }
 
@@ -134,5 +166,33 @@ pub async fn within<T>(
             addr,
             within: timeout,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(errno: rustix::io::Errno) -> DialError {
+        DialError::Connect {
+            addr: "198.18.0.1:80".parse().unwrap(),
+            source: errno.into(),
+        }
+    }
+
+    /// Else a proxy without descriptors would open the breakers of everything it talks to.
+    #[test]
+    fn an_own_limit_is_not_the_endpoints_failure() {
+        use rustix::io::Errno;
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL] {
+            let error = failed(errno);
+            assert_eq!(error.reason(), Reason::Overloaded, "{error}");
+            assert_eq!(error.verdict(), CallResult::Cancelled, "{error}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH] {
+            let error = failed(errno);
+            assert_eq!(error.reason(), Reason::ConnectFailed, "{error}");
+            assert_eq!(error.verdict(), CallResult::Failure, "{error}");
+        }
     }
 }

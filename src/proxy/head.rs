@@ -196,6 +196,11 @@ pub enum Upgrade {
 /// the well-known ones. `TE: trailers` stays, for gRPC needs it. `Via` is not added: a sidecar
 /// is not to be seen.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
+    // Most heads have none of them: one look at each name costs less than nine searches.
+    let concerns = |name: &HeaderName| *name == header::CONNECTION || HOP_BY_HOP.contains(name);
+    if !headers.keys().any(concerns) {
+        return;
+    }
     let trailers = list_contains(headers, &header::TE, "trailers");
     let upgrade = match upgrade {
         Upgrade::Keep => wanted_upgrade(headers).cloned(),

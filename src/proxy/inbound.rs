@@ -20,7 +20,10 @@ use crate::{
     access::{Call, Verdict},
     discovery::model::{Endpoint, MtlsMode, Protocol, Workload},
     identity::{Alpn, SpiffeId, peer_id, tls_failure_reason},
-    telemetry::{Direction, Reason, metrics::HandshakeResult},
+    telemetry::{
+        Direction, Reason,
+        metrics::{ConnectionProtocol, HandshakeResult, OpenConnection},
+    },
 };
 
 /// A peer that has not finished its handshake by then is cut.
@@ -29,7 +32,13 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HELLO: usize = 16 * 1024;
 
 /// Carries one connection from the network from accept to close.
-pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr, dst: SocketAddr) {
+pub async fn handle(
+    worker: Rc<Worker>,
+    mut client: TcpStream,
+    from: SocketAddr,
+    dst: SocketAddr,
+    open: OpenConnection,
+) {
     let Some(own) = worker.own.known().await else {
         let detail = "nothing is known of this workload yet: is the controller reachable?";
         refused(&worker, from, dst, Reason::NotConfigured, detail);
@@ -49,6 +58,7 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
         workload,
         from,
         dst,
+        open,
     };
     let opening = if connection.may_dial_at_once() {
         Box::pin(sniff::open(&mut client, connection.dial())).await
@@ -89,6 +99,7 @@ struct Inbound {
     mtls: MtlsMode,
     from: SocketAddr,
     dst: SocketAddr,
+    open: OpenConnection,
 }
 
 impl Inbound {
@@ -140,11 +151,13 @@ impl Inbound {
     /// TLS of the mesh is for this proxy; any other is the application's own.
     async fn tls(self, mut client: TcpStream, first: Bytes) {
         let mut read = BytesMut::from(&first[..]);
+        let deadline = tokio::time::Instant::now() + HANDSHAKE_TIMEOUT;
         let hello = loop {
             match peek(&read) {
                 Peek::Incomplete if read.len() < MAX_HELLO => {
-                    match client.read_buf(&mut read).await {
-                        Ok(n) if n > 0 => {}
+                    let more = client.read_buf(&mut read);
+                    match tokio::time::timeout_at(deadline, more).await {
+                        Ok(Ok(n)) if n > 0 => {}
                         Ok(_) | Err(_) => return,
                     }
                 }
@@ -186,7 +199,7 @@ impl Inbound {
                 let reason = tls_failure_reason(&error);
                 metrics
                     .connections()
-                    .handshake(Direction::Inbound, handshake_result(reason));
+                    .handshake(Direction::Inbound, HandshakeResult::named(reason));
                 return self.refused(Reason::TlsFailed, &format!("{reason}: {error}"));
             }
             Err(_) => {
@@ -206,12 +219,13 @@ impl Inbound {
         match alpn {
             Some(Alpn::H2) => self.http(stream, Version::H2, caller).await,
             Some(Alpn::H1) => self.http(stream, Version::H1, caller).await,
-            Some(Alpn::Tcp) => self.opaque(stream, None, caller).await,
+            Some(Alpn::Tcp) => Box::pin(self.opaque(stream, None, caller)).await,
             None => self.refused(Reason::TlsFailed, "no protocol of the mesh was agreed on"),
         }
     }
 
-    async fn http(self, stream: Stream, version: Version, caller: Option<SpiffeId>) {
+    async fn http(mut self, stream: Stream, version: Version, caller: Option<SpiffeId>) {
+        self.open.speaks(version.into());
         let drain = self.worker.shared.drain.clone();
         let context = Context {
             worker: self.worker,
@@ -223,7 +237,8 @@ impl Inbound {
         server::serve(stream, version, Rc::new(context), drain).await;
     }
 
-    async fn opaque(self, client: Stream, server: Option<Stream>, caller: Option<SpiffeId>) {
+    async fn opaque(mut self, client: Stream, server: Option<Stream>, caller: Option<SpiffeId>) {
+        self.open.speaks(ConnectionProtocol::Tcp);
         let call = Call {
             caller: caller.as_ref(),
             port: self.port(),
@@ -242,7 +257,10 @@ impl Inbound {
             Some(server) => server,
             None => match self.dial().await {
                 Ok(server) => server,
-                Err(error) => return self.refused(error.reason(), &error.to_string()),
+                Err(error) => {
+                    series.failed(error.reason());
+                    return self.refused(error.reason(), &error.to_string());
+                }
             },
         };
         tokio::select! {
@@ -262,12 +280,4 @@ fn refused(worker: &Worker, from: SocketAddr, to: SocketAddr, reason: Reason, de
     let connections = worker.shared.metrics.connections();
     connections.refused(Direction::Inbound, reason);
     tracing::info!(%from, %to, reason = reason.as_str(), detail, "connection refused");
-}
-
-/// The label for a failure; the rarer ones are told apart by the log only.
-fn handshake_result(reason: &str) -> HandshakeResult {
-    let known = HandshakeResult::ALL
-        .iter()
-        .find(|result| result.as_str() == reason);
-    known.copied().unwrap_or(HandshakeResult::Protocol)
 }

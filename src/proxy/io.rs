@@ -25,6 +25,14 @@ impl Rewind {
     pub fn new(prefix: Bytes, inner: TcpStream) -> Self {
         Self { prefix, inner }
     }
+
+    /// Waits until there is something to read, the connection's end included.
+    async fn readable(&self) -> io::Result<()> {
+        if !self.prefix.is_empty() {
+            return Ok(());
+        }
+        self.inner.readable().await
+    }
 }
 
 impl AsyncRead for Rewind {
@@ -93,6 +101,28 @@ impl Stream {
         if let Err(error) = lingered {
             tracing::debug!(%error, "closing without a reset");
         }
+    }
+
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Stream::Plain(_))
+    }
+
+    /// Waits, without a buffer, until there is something to read. For plain connections: of TLS
+    /// nobody can say without reading.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Stream::Plain(io) => io.readable().await,
+            Stream::Accepted(_) | Stream::Dialled(_) => Ok(()),
+        }
+    }
+
+    /// The stream again after `prefix` was read from it in vain. For plain connections.
+    pub fn preceded_by(mut self, prefix: Bytes) -> Self {
+        if let Stream::Plain(io) = &mut self {
+            debug_assert!(io.prefix.is_empty(), "read before what follows it");
+            io.prefix = prefix;
+        }
+        self
     }
 }
 

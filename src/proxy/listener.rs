@@ -91,6 +91,7 @@ pub async fn serve(
                 });
             }
             Err(error) => {
+                worker.shared.metrics.connections().accept_failures.inc();
                 tracing::warn!(%error, "cannot accept; raise the limit on open files if this goes on");
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
@@ -123,9 +124,11 @@ async fn connection(
             }
         },
     };
+    let open = worker.shared.metrics.connections().opened(direction);
     match direction {
-        Direction::Outbound => outbound::handle(worker, tcp, from, dst).await,
-        Direction::Inbound => inbound::handle(worker, tcp, from, dst).await,
+        Direction::Outbound => outbound::handle(worker, tcp, from, dst, open).await,
+        // Boxed, so that the application's connections, of which there are many, stay small.
+        Direction::Inbound => Box::pin(inbound::handle(worker, tcp, from, dst, open)).await,
     }
 }
 
@@ -143,4 +146,13 @@ fn redirected_from(worker: &Worker, tcp: &TcpStream) -> Result<SocketAddr, Reaso
     } else {
         Ok(dst)
     }
+}
+
+/// What an idle connection costs, in bytes, beside its socket: there may be tens of thousands. A
+/// future that is too large has something in it that an idle connection does not need: box that.
+const BUDGET: usize = 1536;
+const _: () = assert!(future_size(connection as fn(_, _, _, _, _) -> _) <= BUDGET);
+
+const fn future_size<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+    size_of::<F>()
 }

@@ -14,6 +14,7 @@ mod inbound;
 pub mod interception;
 mod io;
 mod listener;
+mod memory;
 pub mod original_dst;
 mod outbound;
 mod own;

@@ -18,12 +18,37 @@ use crate::{
     discovery::model::{Destination, Endpoint, Protocol},
     identity::Alpn,
     resilience::{CallResult, Outcome},
-    telemetry::{Direction, Reason, metrics::TcpSeries},
+    telemetry::{
+        Direction, Reason,
+        metrics::{ConnectionProtocol, OpenConnection, TcpSeries},
+    },
 };
 
 /// Carries one connection of the application from accept to close.
-// What an HTTP connection is not is boxed: it may be idle for hours, and would keep room for it.
-pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr, dst: SocketAddr) {
+pub async fn handle(
+    worker: Rc<Worker>,
+    client: TcpStream,
+    from: SocketAddr,
+    dst: SocketAddr,
+    mut open: OpenConnection,
+) {
+    let drain = worker.shared.drain.clone();
+    // Boxed: an HTTP connection may be idle for hours, and would keep room for what comes before.
+    let http = Box::pin(until_http(worker, client, from, dst, &mut open)).await;
+    if let Some((stream, version, context)) = http {
+        open.speaks(version.into());
+        server::serve(stream, version, Rc::new(context), drain).await;
+    }
+}
+
+/// Recognises what the connection carries, and carries it to its end where that is not HTTP.
+async fn until_http(
+    worker: Rc<Worker>,
+    mut client: TcpStream,
+    from: SocketAddr,
+    dst: SocketAddr,
+    open: &mut OpenConnection,
+) -> Option<(Stream, Version, Context)> {
     let upstream = match &*worker.destination(dst).await {
         Destination::Service(key) => worker.service(key).await,
         Destination::Endpoint { service, endpoint } => {
@@ -37,7 +62,9 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
                 identity: None,
             };
             let upstream = worker.direct(&endpoint, None).await;
-            return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await;
+            open.speaks(ConnectionProtocol::Tcp);
+            opaque(&worker, client, Bytes::new(), &upstream).await;
+            return None;
         }
     };
     let protocol = match worker.shared.config.is_opaque(dst.port()) {
@@ -45,43 +72,53 @@ pub async fn handle(worker: Rc<Worker>, mut client: TcpStream, from: SocketAddr,
         false => upstream.view().protocol,
     };
     let opening = match protocol {
-        Protocol::Tcp => return Box::pin(opaque(&worker, client, Bytes::new(), &upstream)).await,
+        Protocol::Tcp => {
+            open.speaks(ConnectionProtocol::Tcp);
+            opaque(&worker, client, Bytes::new(), &upstream).await;
+            return None;
+        }
         Protocol::Http | Protocol::Http2 => sniff::recognise(&mut client, &mut Default::default())
             .await
             .map_err(sniff::client_gone),
-        Protocol::Detect => Box::pin(sniff::open(&mut client, dial(&worker, &upstream))).await,
+        Protocol::Detect => sniff::open(&mut client, dial(&worker, &upstream)).await,
     };
     let (bytes, version) = match opening {
         Ok(Opening::Http1(bytes)) => (bytes, Version::H1),
         Ok(Opening::Http2(bytes)) => (bytes, Version::H2),
         Ok(Opening::Opaque(..)) if protocol.is_http() => {
-            return refuse(&worker, client, &upstream, &StreamRefused::NotHttp);
+            refuse(&worker, client, &upstream, &StreamRefused::NotHttp);
+            return None;
         }
-        // The application's own TLS is carried as it is.
-        Ok(Opening::Tls(bytes) | Opening::Opaque(bytes, None)) => {
-            return Box::pin(opaque(&worker, client, bytes, &upstream)).await;
+        Ok(Opening::Tls(bytes)) => {
+            open.speaks(ConnectionProtocol::Tls);
+            opaque(&worker, client, bytes, &upstream).await;
+            return None;
+        }
+        Ok(Opening::Opaque(bytes, None)) => {
+            open.speaks(ConnectionProtocol::Tcp);
+            opaque(&worker, client, bytes, &upstream).await;
+            return None;
         }
         Ok(Opening::Opaque(bytes, Some(server))) => {
-            return Box::pin(joined(&worker, client, bytes, server, &upstream)).await;
+            open.speaks(ConnectionProtocol::Tcp);
+            joined(&worker, client, bytes, server, &upstream).await;
+            return None;
         }
-        Ok(Opening::Closed) | Err(OpenError::Client) => return,
-        Err(OpenError::Upstream(refused)) => return refuse(&worker, client, &upstream, &refused),
+        Ok(Opening::Closed) | Err(OpenError::Client) => return None,
+        Err(OpenError::Upstream(refused)) => {
+            refuse(&worker, client, &upstream, &refused);
+            return None;
+        }
     };
     let context = Context {
-        worker: worker.clone(),
+        worker,
         direction: Direction::Outbound,
         upstream,
         caller: None,
         client: from,
     };
     let stream = Stream::Plain(Rewind::new(bytes, client));
-    server::serve(
-        stream,
-        version,
-        Rc::new(context),
-        worker.shared.drain.clone(),
-    )
-    .await;
+    Some((stream, version, context))
 }
 
 /// Why a byte stream has no upstream.
@@ -126,11 +163,9 @@ async fn dial(worker: &Worker, upstream: &Upstream) -> Result<Stream, StreamRefu
             worker.pool.dialer().dial(&endpoint, Alpn::Tcp),
         )
         .await;
-        let result = if dialled.is_ok() {
-            CallResult::Success
-        } else {
-            CallResult::Failure
-        };
+        let result = dialled
+            .as_ref()
+            .map_or_else(DialError::verdict, |_| CallResult::Success);
         let done = Instant::now();
         let outcome = Outcome {
             result,
@@ -151,7 +186,11 @@ async fn dial(worker: &Worker, upstream: &Upstream) -> Result<Stream, StreamRefu
 async fn opaque(worker: &Worker, client: TcpStream, first: Bytes, upstream: &Upstream) {
     match dial(worker, upstream).await {
         Ok(server) => joined(worker, client, first, server, upstream).await,
-        Err(refused) => refuse(worker, client, upstream, &refused),
+        Err(refused) => {
+            let series = worker.tcp_series(Direction::Outbound, upstream);
+            series.failed(refused.reason());
+            refuse(worker, client, upstream, &refused);
+        }
     }
 }
 
@@ -184,6 +223,7 @@ async fn joined(
 
 /// Copies until both ends are done, and counts.
 pub async fn join(series: &TcpSeries, mut client: Stream, mut server: Stream) {
+    let _open = series.opened();
     match tcp::splice(&mut client, &mut server).await {
         Ok(carried) => {
             series.sent_bytes.add(carried.from_client);

@@ -24,6 +24,23 @@ const HALF_A_WORD: Duration = Duration::from_secs(2);
 /// The most that is read before the protocol must be known.
 const MAX_READ: usize = 16 * 1024;
 
+/// Room for the first read, in bytes: most heads fit.
+const FIRST_READ: usize = 1024;
+
+/// How long a client may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For its first byte.
+    silence: Duration,
+    /// From there until its protocol is certain, however it cuts its words.
+    word: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    silence: Duration::from_secs(300),
+    word: Duration::from_secs(30),
+};
+
 /// How a connection begins.
 pub enum Opening {
     Http1(Bytes),
@@ -76,6 +93,9 @@ pub async fn open<E>(
         spoke = upstream.read_buf(&mut early) => {
             spoke.map_err(client_gone)?;
         }
+        () = tokio::time::sleep(PATIENCE.silence) => {
+            return Err(client_gone(io::ErrorKind::TimedOut.into()));
+        }
     }
     client.write_all(&early).await.map_err(client_gone)?;
     Ok(Opening::Opaque(Bytes::new(), Some(upstream)))
@@ -93,30 +113,39 @@ pub fn client_gone<E>(error: io::Error) -> OpenError<E> {
     OpenError::Client
 }
 
-/// Reads until the client's protocol is certain, however small the pieces. Only a client that
-/// stops in the middle of a word is given up on, and carried as it is.
+/// Reads until the client's protocol is certain, however small the pieces. A client that stops in
+/// the middle of a word is carried as it is.
+///
+/// # Errors
+/// When the connection breaks, or the client is silent or dribbles for too long.
 pub async fn recognise(client: &mut TcpStream, read: &mut BytesMut) -> io::Result<Opening> {
+    recognise_within(client, read, PATIENCE).await
+}
+
+async fn recognise_within(
+    client: &mut TcpStream,
+    read: &mut BytesMut,
+    patience: Patience,
+) -> io::Result<Opening> {
+    read.reserve(FIRST_READ);
+    if read.is_empty() && tokio::time::timeout(patience.silence, client.read_buf(read)).await?? == 0
+    {
+        return Ok(Opening::Closed);
+    }
+    tokio::time::timeout(patience.word, until_certain(client, read)).await?
+}
+
+/// With a first byte read.
+async fn until_certain(client: &mut TcpStream, read: &mut BytesMut) -> io::Result<Opening> {
     loop {
-        let read_len = read.len();
-        let detected = if read.is_empty() {
-            Detected::NeedMore
-        } else {
-            detect(read)
-        };
+        let detected = detect(read);
         let bytes = |read: &mut BytesMut| read.split().freeze();
         return Ok(match detected {
             Detected::NeedMore if read.len() < MAX_READ => {
-                let more = client.read_buf(read);
-                let more = match read_len {
-                    0 => more.await?,
-                    _ => tokio::time::timeout(HALF_A_WORD, more)
-                        .await
-                        .unwrap_or(Ok(0))?,
-                };
-                match (more, read.is_empty()) {
-                    (1.., _) => continue,
-                    (0, true) => Opening::Closed,
-                    (0, false) => Opening::Opaque(bytes(read), None),
+                let more = tokio::time::timeout(HALF_A_WORD, client.read_buf(read)).await;
+                match more.unwrap_or(Ok(0))? {
+                    0 => Opening::Opaque(bytes(read), None),
+                    _ => continue,
                 }
             }
             Detected::Http1 => Opening::Http1(bytes(read)),
@@ -124,5 +153,55 @@ pub async fn recognise(client: &mut TcpStream, read: &mut BytesMut) -> io::Resul
             Detected::Tls => Opening::Tls(bytes(read)),
             Detected::NeedMore | Detected::Opaque => Opening::Opaque(bytes(read), None),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(600);
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(listener.accept(), TcpStream::connect(addr));
+        (near.unwrap().0, far.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_given_up() {
+        let (mut client, _far) = pair().await;
+        let patience = Patience {
+            silence: SHORT,
+            word: LONG,
+        };
+        let opening = recognise_within(&mut client, &mut BytesMut::new(), patience).await;
+        assert_eq!(opening.err().unwrap().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_dribbles_is_given_up() {
+        let (mut client, mut far) = pair().await;
+        let patience = Patience {
+            silence: LONG,
+            word: SHORT,
+        };
+        far.write_all(b"GET /").await.unwrap();
+        let mut read = BytesMut::new();
+        let opening = recognise_within(&mut client, &mut read, patience).await;
+        assert_eq!(opening.err().unwrap().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(&*read, b"GET /", "read, and waited for more");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_without_a_word_is_no_error() {
+        let (mut client, far) = pair().await;
+        drop(far);
+        let opening = recognise(&mut client, &mut BytesMut::new()).await;
+        assert!(matches!(opening, Ok(Opening::Closed)));
     }
 }

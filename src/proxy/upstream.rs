@@ -7,7 +7,6 @@
 use std::{
     cell::{Cell, RefCell},
     cmp::Reverse,
-    collections::HashMap,
     fmt,
     net::SocketAddr,
     rc::Rc,
@@ -18,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::{HashMap, HashMapExt};
 use http::uri::Authority;
 use tokio::task::JoinHandle;
 

@@ -3,12 +3,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     net::SocketAddr,
     rc::{Rc, Weak},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use foldhash::HashMap;
+use tokio::sync::Notify;
 
 use super::{
     belief::{self, Belief, unix_seconds},
@@ -16,6 +18,7 @@ use super::{
     dial::Dialer,
     hairpin,
     http::{pool::Pool, stale::StaleCache},
+    memory,
     own::OwnWorkload,
     route::RouteTable,
     tracing::Tracer,
@@ -174,6 +177,8 @@ pub struct Worker {
     pub stale: StaleCache,
     /// Fallbacks to other services under way.
     pub fallbacks: Cell<u32>,
+    /// Told when much memory has been freed.
+    pub freed: Rc<Notify>,
     upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
     destinations: RefCell<HashMap<SocketAddr, (Subscription<Destination>, Instant)>>,
     series: RefCell<HashMap<RequestLabels, Arc<RequestSeries>>>,
@@ -187,7 +192,11 @@ pub struct Worker {
 
 impl Worker {
     pub fn new(shared: Arc<Shared>) -> Rc<Self> {
-        let pool = Pool::new(Dialer::new(shared.identity.clone(), shared.config.mark));
+        let pool = Pool::new(Dialer::new(
+            shared.identity.clone(),
+            shared.metrics.clone(),
+            shared.config.mark,
+        ));
         let identity = &shared.config.identity;
         let workload = shared.discovery.workload(identity);
         let own = OwnWorkload::new(workload.clone(), identity.trust_domain());
@@ -197,6 +206,7 @@ impl Worker {
             rng: RefCell::new(fastrand::Rng::new()),
             stale: StaleCache::default(),
             fallbacks: Cell::new(0),
+            freed: Rc::default(),
             upstreams: RefCell::default(),
             destinations: RefCell::default(),
             series: RefCell::default(),
@@ -210,6 +220,7 @@ impl Worker {
             let own = worker.shared.discovery.destination(own);
             tokio::task::spawn_local(follow_zone(Rc::downgrade(&worker), own));
         }
+        tokio::task::spawn_local(memory::trim(worker.freed.clone()));
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), workload));
         worker

@@ -158,7 +158,10 @@ impl TraceContext {
     /// Where nothing was recorded here, the span that sent us the request stays the parent.
     pub fn send(&self, span: Option<SpanId>, headers: &mut HeaderMap) {
         let span = span.or(self.parent).unwrap_or_else(SpanId::random);
-        headers.insert(&TRACEPARENT, w3c::write(self, span));
+        let mut parent = w3c::write(self, span);
+        // HTTP/2 would enter each one in its table of headers to come, to no avail.
+        parent.set_sensitive(true);
+        headers.insert(&TRACEPARENT, parent);
         if !self.keep_state {
             headers.remove(&TRACESTATE);
         }

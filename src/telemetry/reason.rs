@@ -104,6 +104,9 @@ reasons! {
         "The request came back to the proxy that sent it: check for a route that points at itself.";
     BadRequest = "bad-request", 400, InvalidArgument,
         "The request is not valid HTTP: check the client, or anything that rewrites its requests.";
+    /// The connection is cut: there is no request to answer.
+    HeadTimeout = "head-timeout", 408, DeadlineExceeded,
+        "The client began a request and did not finish its head in time: check the client and the network between.";
     HeadersTooLarge = "headers-too-large", 431, ResourceExhausted,
         "The request's headers are larger than the proxy allows: send fewer or smaller headers, often cookies.";
     BodyTooLarge = "body-too-large", 413, ResourceExhausted,

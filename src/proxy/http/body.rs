@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::replay::ReplayBody;
+use super::{activity::Activity, replay::ReplayBody};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -26,11 +27,34 @@ pub enum RequestBody {
     Replayed(ReplayBody<ClientBody>),
 }
 
-/// A body on its way from the client. Remembers when the client breaks it off: what fails then
-/// is not the upstream's fault.
+/// What is to be known of a body from the client, also after it has gone its way.
+#[derive(Debug, Default)]
+pub struct Upload {
+    /// The client broke it off: what fails then is not the upstream's fault.
+    pub broke_off: Cell<bool>,
+    pub bytes: Cell<u64>,
+}
+
+/// A body on its way from the client.
 pub struct ClientBody {
-    pub body: Incoming,
-    pub broke_off: Rc<Cell<bool>>,
+    body: Incoming,
+    upload: Rc<Upload>,
+    /// Hears of the body's end.
+    activity: Option<Arc<Activity>>,
+}
+
+impl ClientBody {
+    pub fn new(body: Incoming, activity: Option<Arc<Activity>>) -> Self {
+        Self {
+            body,
+            upload: Rc::default(),
+            activity,
+        }
+    }
+
+    pub fn upload(&self) -> Rc<Upload> {
+        self.upload.clone()
+    }
 }
 
 impl Body for ClientBody {
@@ -42,7 +66,21 @@ impl Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.broke_off.set(matches!(frame, Some(Err(_))));
+        let ended = match &frame {
+            Some(Err(_)) => {
+                self.upload.broke_off.set(true);
+                false
+            }
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.upload.bytes.update(|before| before + bytes);
+                self.body.is_end_stream()
+            }
+            None => true,
+        };
+        if let (true, Some(activity)) = (ended, &self.activity) {
+            activity.body_ended();
+        }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
@@ -65,9 +103,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             RequestBody::Empty => Poll::Ready(None),
-            RequestBody::Kept(bytes) => {
-                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
-            }
+            RequestBody::Kept(bytes) => whole_frame(bytes),
             RequestBody::Streamed(client) => Pin::new(client).poll_frame(cx),
             RequestBody::Replayed(client) => Pin::new(client).poll_frame(cx),
         }
@@ -85,13 +121,22 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             RequestBody::Empty => SizeHint::with_exact(0),
-            RequestBody::Kept(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
+            RequestBody::Kept(bytes) => whole_size(bytes),
             RequestBody::Streamed(client) => client.size_hint(),
             RequestBody::Replayed(client) => client.size_hint(),
         }
     }
+}
+
+type WholeFrame = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
+
+/// The one frame of a body that is there as a whole.
+fn whole_frame(bytes: &mut Option<Bytes>) -> WholeFrame {
+    Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+}
+
+fn whole_size(bytes: &Option<Bytes>) -> SizeHint {
+    SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
 }
 
 /// Watches a response body go by. Dropped when the body has ended or nobody wants it any more.
@@ -147,9 +192,7 @@ impl<O: Observer + Unpin> Body for ResponseBody<O> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
-            ResponseBody::Local(bytes) => {
-                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
-            }
+            ResponseBody::Local(bytes) => whole_frame(bytes),
             ResponseBody::Streamed {
                 body,
                 deadline,
@@ -200,9 +243,7 @@ impl<O: Observer + Unpin> Body for ResponseBody<O> {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ResponseBody::Local(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
+            ResponseBody::Local(bytes) => whole_size(bytes),
             ResponseBody::Streamed { body, .. } => body.size_hint(),
         }
     }

@@ -7,10 +7,12 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http_body::Body;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{
-    body::ResponseBody,
+    activity::Activity,
+    body::{ClientBody, ResponseBody},
     context::Context,
     deadline, fallback,
     forward::{Forward, Keep, Payload},
@@ -33,9 +35,17 @@ use crate::{
 
 pub type Reply = Response<ResponseBody<Exchange>>;
 
-/// Answers a request, come what may.
-pub async fn handle(context: Rc<Context>, mut request: Request<Incoming>) -> Reply {
+/// Answers a request, come what may. `activity` is that of its connection, where somebody wants
+/// to know.
+pub async fn handle(
+    context: Rc<Context>,
+    mut request: Request<Incoming>,
+    activity: Option<Arc<Activity>>,
+) -> Reply {
     let started = Instant::now();
+    let open = activity
+        .as_ref()
+        .map(|activity| activity.begin(!request.body().is_end_stream()));
     let client = (kind_of(&request) == Kind::Upgrade).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     let view = context.upstream.view();
@@ -48,6 +58,7 @@ pub async fn handle(context: Rc<Context>, mut request: Request<Incoming>) -> Rep
         None
     };
     let mut exchange = begin(&context, &parts, route, started);
+    exchange.open = open;
     if let Err(bad) = checked {
         // What one reader refuses another may read as two requests: nothing more is read from here.
         let refusal = Refusal::new(Reason::BadRequest, bad.to_string());
@@ -69,6 +80,7 @@ pub async fn handle(context: Rc<Context>, mut request: Request<Incoming>) -> Rep
         view: &view,
         route,
         kind,
+        activity,
     };
     let original = Original {
         version: parts.version,
@@ -164,6 +176,8 @@ fn begin(
         span.service = Some(label.clone());
         span.peer = context.caller.clone();
         span.peer_addr = Some(context.client);
+        span.path = parts.uri.path_and_query().cloned();
+        span.authority = head::host(parts).and_then(|host| host.parse().ok());
     });
     let shared = &worker.shared;
     let record = (shared.access_log.is_on() || shared.taps.is_on()).then(|| Witnessed {
@@ -212,6 +226,7 @@ struct Routed<'a> {
     view: &'a View,
     route: Option<Selected<'a>>,
     kind: Kind,
+    activity: Option<Arc<Activity>>,
 }
 
 impl<'a> Routed<'a> {
@@ -251,9 +266,14 @@ impl<'a> Routed<'a> {
             true => Keep::AsItGoes,
             false => Keep::Nothing,
         };
-        let kept = Payload::prepare(body, keep, policy.retry.max_body_bytes);
-        let late = "the request's body did not come in time";
-        let mut payload = deadline::within(deadline, late, kept).await??;
+        let mut payload = Payload::Empty;
+        if !body.is_end_stream() {
+            let body = ClientBody::new(body, self.activity.clone());
+            exchange.upload = Some(body.upload());
+            let kept = Payload::prepare(body, keep, policy.retry.max_body_bytes);
+            let late = "the request's body did not come in time";
+            payload = deadline::within(deadline, late, kept).await??;
+        }
         if let Some(route) = self.route {
             mirror::send(self.context, route.rule, parts, &mut payload);
         }

@@ -2,7 +2,6 @@
 //! policy and the budget allow one.
 
 use std::{
-    cell::Cell,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,7 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::{
-    body::{ClientBody, RequestBody},
+    body::{ClientBody, RequestBody, Upload},
     context::Context,
     deadline,
     kind::{self, Kind},
@@ -46,11 +45,11 @@ pub enum Payload {
     /// Sent as it comes, and kept while it is small and nobody answers.
     Replayed {
         body: Replay<ClientBody>,
-        broke_off: Rc<Cell<bool>>,
+        upload: Rc<Upload>,
     },
     Once {
         body: Option<ClientBody>,
-        broke_off: Rc<Cell<bool>>,
+        upload: Rc<Upload>,
     },
 }
 
@@ -69,29 +68,21 @@ impl Payload {
     ///
     /// # Errors
     /// When the client breaks off in the middle of one that is to be kept whole.
-    pub async fn prepare(body: Incoming, keep: Keep, max: u32) -> Result<Self, Refusal> {
-        if body.is_end_stream() {
-            return Ok(Payload::Empty);
-        }
+    pub async fn prepare(body: ClientBody, keep: Keep, max: u32) -> Result<Self, Refusal> {
         let small = body
             .size_hint()
             .upper()
             .is_some_and(|size| size <= max.into());
-        let broken = Rc::<Cell<bool>>::default();
         if keep != Keep::Whole || !small {
-            let broke_off = broken.clone();
-            let body = ClientBody {
-                body,
-                broke_off: broken,
-            };
+            let upload = body.upload();
             return Ok(match keep {
                 Keep::Nothing => Payload::Once {
                     body: Some(body),
-                    broke_off,
+                    upload,
                 },
                 Keep::AsItGoes | Keep::Whole => Payload::Replayed {
                     body: Replay::new(body, max as usize),
-                    broke_off,
+                    upload,
                 },
             });
         }
@@ -119,8 +110,8 @@ impl Payload {
     /// Whether the client broke it off on its way.
     fn broke_off(&self) -> bool {
         match self {
-            Payload::Once { broke_off, .. } | Payload::Replayed { broke_off, .. } => {
-                broke_off.get()
+            Payload::Once { upload, .. } | Payload::Replayed { upload, .. } => {
+                upload.broke_off.get()
             }
             Payload::Empty | Payload::Kept(_) => false,
         }
@@ -167,6 +158,18 @@ pub struct Forward<'a> {
 struct Failed {
     failure: TryFailure,
     refusal: Refusal,
+    /// What it says of the endpoint.
+    verdict: CallResult,
+}
+
+impl Failed {
+    fn new(failure: TryFailure, refusal: Refusal) -> Self {
+        Self {
+            failure,
+            refusal,
+            verdict: CallResult::Failure,
+        }
+    }
 }
 
 impl Forward<'_> {
@@ -235,7 +238,8 @@ impl Forward<'_> {
                     let wait = retry_after(response.headers());
                     exchange.judge(classify::http_status(response.status().as_u16()), wait);
                 }
-                Ok(_) | Err(_) => exchange.judge(CallResult::Failure, None),
+                Ok(_) => exchange.judge(CallResult::Failure, None),
+                Err(failed) => exchange.judge(failed.verdict, None),
             }
             if failure.is_unsent() && tries > 1 {
                 // Endpoints go away: the control plane's word on them is on its way.
@@ -338,7 +342,7 @@ impl Forward<'_> {
     }
 
     fn give_up(&self, exchange: &mut Exchange, failed: Failed, tries: u32) -> Refusal {
-        exchange.judge(CallResult::Failure, None);
+        exchange.judge(failed.verdict, None);
         // Of an earlier try the application may have seen something.
         let unsent = tries == 1 && failed.failure == TryFailure::Connect;
         Refusal {
@@ -359,17 +363,16 @@ impl Forward<'_> {
         let Some(until) = [self.deadline, per_try].into_iter().flatten().min() else {
             return self.send(exchange, endpoint, parts, payload).await;
         };
-        match tokio::time::timeout_at(until.into(), self.send(exchange, endpoint, parts, payload))
-            .await
-        {
-            Ok(result) => result,
-            Err(_) => Err(Failed {
-                failure: TryFailure::Timeout,
-                refusal: Refusal::new(
+        tokio::select! {
+            biased;
+            result = self.send(exchange, endpoint, parts, payload) => result,
+            () = tokio::time::sleep_until(until.into()) => Err(Failed::new(
+                TryFailure::Timeout,
+                Refusal::new(
                     Reason::RequestTimeout,
                     format!("{} did not answer in time", self.upstream.key),
                 ),
-            }),
+            )),
         }
     }
 
@@ -448,8 +451,11 @@ impl Forward<'_> {
 
     fn unreachable(&self, error: DialError) -> Failed {
         Failed {
-            failure: TryFailure::Connect,
-            refusal: Refusal::new(error.reason(), error.to_string()),
+            verdict: error.verdict(),
+            ..Failed::new(
+                TryFailure::Connect,
+                Refusal::new(error.reason(), error.to_string()),
+            )
         }
     }
 
@@ -470,7 +476,7 @@ impl Forward<'_> {
             None => (TryFailure::Reset, Reason::UpstreamReset),
         };
         let refusal = Refusal::new(reason, format!("{} broke off: {error}", endpoint.addr));
-        Failed { failure, refusal }
+        Failed::new(failure, refusal)
     }
 }
 

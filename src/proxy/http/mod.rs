@@ -1,11 +1,14 @@
 //! HTTP through the proxy: serving clients, and sending on what they ask.
 
+mod activity;
+mod batch;
 mod body;
 pub mod context;
 mod deadline;
 mod exchange;
 mod fallback;
 mod forward;
+mod h1;
 mod kind;
 mod local_executor;
 mod mirror;

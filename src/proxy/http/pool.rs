@@ -3,17 +3,20 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
 
+use foldhash::HashMap;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 
-use super::{body::RequestBody, local_executor::LocalExecutor};
+use super::{
+    batch::{self, Batched},
+    body::RequestBody,
+};
 use crate::{
     discovery::model::Endpoint,
     identity::{Alpn, SpiffeId},
@@ -21,7 +24,7 @@ use crate::{
         dial::{DialError, Dialer, within},
         io::Stream,
     },
-    telemetry::Reason,
+    telemetry::{Reason, metrics::ConnectionProtocol},
 };
 
 type H1 = http1::SendRequest<RequestBody>;
@@ -51,6 +54,15 @@ pub enum Connection {
 pub enum Version {
     H1,
     H2,
+}
+
+impl From<Version> for ConnectionProtocol {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::H1 => ConnectionProtocol::Http1,
+            Version::H2 => ConnectionProtocol::Http2,
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -140,6 +152,7 @@ impl Pool {
     }
 
     /// A connection from the pool, or a new one within `timeout`.
+    // Dials are boxed: they are rare, and every request would have room for one.
     pub async fn get(
         &self,
         endpoint: &Endpoint,
@@ -182,7 +195,7 @@ impl Pool {
                 peer,
             });
         }
-        let sender = within(timeout, endpoint.addr, self.dial_h1(endpoint)).await?;
+        let sender = within(timeout, endpoint.addr, Box::pin(self.dial_h1(endpoint))).await?;
         Ok(PooledH1 {
             sender,
             reused: false,
@@ -230,7 +243,7 @@ impl Pool {
             }
         }
         let _turn = Turn::take(&peer);
-        match within(timeout, endpoint.addr, self.dial_h2(endpoint)).await {
+        match within(timeout, endpoint.addr, Box::pin(self.dial_h2(endpoint))).await {
             Ok(sender) => {
                 let generation = peer.dials.get() + 1;
                 peer.dials.set(generation);
@@ -246,8 +259,9 @@ impl Pool {
 
     async fn dial_h2(&self, endpoint: &Endpoint) -> Result<H2, DialError> {
         let stream = self.dialer.dial(endpoint, Alpn::H2).await?;
-        let (sender, connection) = http2_builder()
-            .handshake::<TokioIo<Stream>, RequestBody>(TokioIo::new(stream))
+        let stream = Batched::new(stream);
+        let (sender, connection) = http2_builder(stream.executor())
+            .handshake::<TokioIo<Batched<Stream>>, RequestBody>(TokioIo::new(stream))
             .await
             .map_err(|source| DialError::Http {
                 addr: endpoint.addr,
@@ -287,8 +301,8 @@ impl Pool {
     }
 }
 
-fn http2_builder() -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+fn http2_builder(executor: batch::Executor<Stream>) -> http2::Builder<batch::Executor<Stream>> {
+    let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

@@ -10,7 +10,13 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{body::Observer, kind, pool::PooledH1, stale::StaleCopy};
+use super::{
+    activity::Open,
+    body::{Observer, Upload},
+    kind,
+    pool::PooledH1,
+    stale::StaleCopy,
+};
 use crate::{
     discovery::model::Endpoint,
     proxy::{
@@ -99,6 +105,10 @@ pub struct Exchange {
     /// Where somebody wants to hear of it.
     pub witnessed: Option<Witnessed>,
     in_flight: Option<GaugeGuard>,
+    /// The request's body, where it has one.
+    pub upload: Option<Rc<Upload>>,
+    /// Tells the connection that it came by.
+    pub open: Option<Open>,
     /// The bulkheads it is in.
     pub passes: Vec<Pass>,
     pub attempt: Option<Attempt>,
@@ -124,6 +134,8 @@ impl Exchange {
             traced,
             witnessed: None,
             in_flight,
+            upload: None,
+            open: None,
             passes: Vec::new(),
             attempt: None,
             connection: None,
@@ -248,14 +260,19 @@ impl Drop for Exchange {
         let duration = self.started.elapsed();
         self.series.finished(self.status, self.reason, duration);
         self.series.response_bytes(self.received);
-        if let Some(code) = self.grpc_status {
+        let sent = self.upload.as_ref().map_or(0, |upload| upload.bytes.get());
+        self.series.request_bytes(sent);
+        let own_code = self.reason.map(|reason| u32::from(reason.grpc_code()));
+        let grpc_status = self.grpc_status.or(own_code).filter(|_| self.grpc);
+        if let Some(code) = grpc_status {
             self.series.grpc_finished(code);
         }
         let (status, reason) = (self.status, self.reason);
         if let Some(mut witnessed) = self.witnessed.take() {
             let record = &mut witnessed.record;
             record.status = status;
-            record.grpc_status = self.grpc_status;
+            record.grpc_status = grpc_status;
+            record.request_bytes = sent;
             record.reason = reason;
             record.response_bytes = self.received;
             record.duration = duration;
@@ -263,6 +280,7 @@ impl Drop for Exchange {
         }
         self.traced.span.record(|span| {
             span.status = status;
+            span.grpc_status = grpc_status;
             span.reason = reason;
         });
     }

@@ -44,6 +44,14 @@ label! {
     }
 }
 
+impl HandshakeResult {
+    /// The label for a failure's name; the rarer ones are told apart by the log only.
+    pub fn named(failure: &str) -> Self {
+        let known = Self::ALL.iter().find(|result| result.as_str() == failure);
+        known.copied().unwrap_or(Self::Protocol)
+    }
+}
+
 type ByDirection<T> = [T; Direction::ALL.len()];
 
 /// Connections that downstreams open: from the workload (outbound) and to it (inbound).
@@ -51,6 +59,7 @@ type ByDirection<T> = [T; Direction::ALL.len()];
 pub struct Connections {
     accepted: ByDirection<Counter>,
     open: ByDirection<[Gauge; ConnectionProtocol::COUNT]>,
+    parked: ByDirection<Gauge>,
     refused: ByDirection<[Counter; Reason::COUNT]>,
     handshakes: ByDirection<[Counter; HandshakeResult::COUNT]>,
     /// Times the listener could not accept: out of descriptors above all.
@@ -86,6 +95,11 @@ impl Connections {
         }
     }
 
+    /// Counts an idle HTTP/1 connection that was parked, until the guard is dropped.
+    pub fn parked(&self, direction: Direction) -> GaugeGuard {
+        self.parked[direction as usize].hold()
+    }
+
     /// Counts a connection that was accepted and closed at once.
     pub fn refused(&self, direction: Direction, reason: Reason) {
         self.refused[direction as usize][reason.index()].inc();
@@ -118,6 +132,15 @@ impl Connections {
             ("connections_open", None),
             "Connections that are open, by what they carry",
             open,
+        )?;
+        let parked = Direction::ALL.map(|direction| {
+            let row = [("direction", direction.as_str())];
+            (row, self.parked[direction as usize].get())
+        });
+        page.gauges(
+            ("connections_parked", None),
+            "HTTP/1 connections that are idle and hold no buffers",
+            parked,
         )?;
         let refused = Direction::ALL.iter().flat_map(|direction| {
             Reason::ALL.iter().map(|reason| {
@@ -197,7 +220,7 @@ impl TcpSeries {
         self.open.hold()
     }
 
-    /// Counts a connection that never reached the upstream, or was cut off.
+    /// Counts a connection that never reached the upstream.
     pub fn failed(&self, reason: Reason) {
         self.failures[reason.index()].inc();
     }
@@ -240,7 +263,7 @@ pub(super) fn encode_tcp(table: &Table<TcpLabels, TcpSeries>, page: &mut Page) -
     });
     page.counters(
         ("tcp_failures", None),
-        "Opaque connections that never reached their upstream or were cut off, by reason",
+        "Opaque connections that never reached their upstream, by reason",
         failures.filter(|(_, count)| *count > 0),
     )?;
     page.counters(
