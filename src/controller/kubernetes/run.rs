@@ -170,9 +170,11 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result
         store,
     };
     // Blocks first: ready is what all parts are.
-    let custody = controller.keep_authority();
-    controller.serve_webhook(&custody).await?;
-    controller.write_what_became();
+    let webhook = WebhookKeeper::new(&controller.client, &controller.options.namespace);
+    let webhook = Arc::new(webhook);
+    let custody = controller.keep_authority(&webhook);
+    controller.serve_webhook(webhook.clone(), &custody).await?;
+    controller.write_what_became(webhook);
     controller.serve_proxies(custody).await?;
     controller.show_health().await?;
     controller.parts.add("registry", registry.run());
@@ -223,7 +225,7 @@ impl Controller {
     }
 
     /// The authority, and its trust bundle where pods mount it.
-    fn keep_authority(&mut self) -> Arc<Custody> {
+    fn keep_authority(&mut self, webhook: &Arc<WebhookKeeper>) -> Arc<Custody> {
         let namespace = self.options.namespace.clone();
         let figures = self.metrics.figures().clone();
         let custody = Custody::new(&self.client, &namespace, &self.options.config, figures);
@@ -236,17 +238,19 @@ impl Controller {
             leads.while_leading(|| part.keep()).await;
         });
         let (part, leads) = (custody.clone(), self.leadership.clone());
-        let client = self.client.clone();
+        let (client, webhook) = (self.client.clone(), webhook.clone());
         self.parts.add("trust bundle copies", async move {
-            leads
-                .while_leading(|| roots::copy(client.clone(), &namespace, part.published()))
-                .await;
+            let copy = || roots::copy(client.clone(), &namespace, part.published());
+            leads.while_leading(|| webhook.while_ours(copy)).await;
         });
         custody
     }
 
-    async fn serve_webhook(&mut self, custody: &Custody) -> Result<(), RunError> {
-        let keeper = Arc::new(WebhookKeeper::new(&self.client, &self.options.namespace));
+    async fn serve_webhook(
+        &mut self,
+        keeper: Arc<WebhookKeeper>,
+        custody: &Custody,
+    ) -> Result<(), RunError> {
         let part = keeper.clone();
         self.parts
             .add("webhook certificate", async move { part.follow().await });
@@ -268,7 +272,7 @@ impl Controller {
     }
 
     /// Statuses and Events.
-    fn write_what_became(&mut self) {
+    fn write_what_became(&mut self, webhook: Arc<WebhookKeeper>) {
         let figures = self.metrics.figures().clone();
         let events = Events {
             client: self.client.clone(),
@@ -294,7 +298,8 @@ impl Controller {
         let (leads, cluster) = (self.leadership.clone(), self.cluster.clone());
         self.parts.add("statuses", async move {
             cluster.synced().await;
-            leads.while_leading(|| statuses.run()).await;
+            let write = || statuses.run();
+            leads.while_leading(|| webhook.while_ours(write)).await;
         });
     }
 

@@ -2,6 +2,7 @@
 //! makes and renews it, and tells the API server what to believe.
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -112,6 +113,37 @@ impl WebhookKeeper {
         }
     }
 
+    /// Runs the task as long as the cluster's webhook is this installation's, or nobody's: what is
+    /// outside the install namespace has one owner. Never returns.
+    pub(super) async fn while_ours<F: Future<Output = ()>>(&self, mut task: impl FnMut() -> F) {
+        let mut injector = self.injector.subscribe();
+        loop {
+            let ours = injector.wait_for(|seen| self.is_ours(seen) == Some(true));
+            if ours.await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = task() => return,
+                _ = injector.wait_for(|seen| self.is_ours(seen) == Some(false)) => tracing::error!(
+                    "the webhook {INJECTOR} is another installation's: uninstall one of the two; \
+                     this one writes nothing outside its own namespace"
+                ),
+            }
+        }
+    }
+
+    /// `None` before it is known.
+    fn is_ours(&self, injector: &Seen<MutatingWebhookConfiguration>) -> Option<bool> {
+        match injector {
+            Seen::Unknown => None,
+            Seen::Absent => Some(true),
+            Seen::Present(injector) => Some(injector.webhooks.iter().flatten().all(|webhook| {
+                let service = webhook.client_config.service.as_ref();
+                service.is_none_or(|service| service.namespace == self.namespace)
+            })),
+        }
+    }
+
     /// The leader's part. Never returns.
     pub(super) async fn keep(&self) {
         let mut secrets = self.secret.subscribe();
@@ -156,7 +188,7 @@ impl WebhookKeeper {
         };
         let read = Serving::read(secret, &self.namespace, now);
         let due = read.as_ref().map_or(true, |read| read.renew_at <= now);
-        if due && is_ours(secret) {
+        if due && is_made_by_us(secret) {
             self.renew(secret, injector, now).await?;
             return Ok(LOOK);
         }
@@ -199,6 +231,9 @@ impl WebhookKeeper {
         injector: &Seen<MutatingWebhookConfiguration>,
         ca: &str,
     ) -> Result<(), KeepError> {
+        if self.is_ours(injector) != Some(true) {
+            return Ok(());
+        }
         if let Seen::Present(injector) = injector {
             let bundles = injector.webhooks.iter().flatten();
             let bundles = bundles.map(|webhook| webhook.client_config.ca_bundle.as_ref());
@@ -222,7 +257,7 @@ impl WebhookKeeper {
     }
 }
 
-fn is_ours(secret: &Secret) -> bool {
+fn is_made_by_us(secret: &Secret) -> bool {
     let (key, value) = LABELS[0];
     secret.labels().get(key).is_some_and(|has| has == value)
 }
