@@ -4,6 +4,7 @@ mod basics;
 mod chart;
 mod harness;
 mod injection;
+mod people;
 mod quick_start;
 mod registry;
 mod resilience;

@@ -17,5 +17,5 @@ pub use cluster::Cluster;
 pub use load::Load;
 pub use moody::Moody;
 pub use namespace::Namespace;
-pub use programs::{helm, kubectl, output, shell};
+pub use programs::{helm, kubectl, output, outrigger, shell};
 pub use wire::Wire;

@@ -4,7 +4,7 @@ use std::{env, process::Stdio};
 
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use super::cluster;
+use super::{cluster, namespace::Ran};
 
 /// Runs kubectl and returns what it printed.
 ///
@@ -38,6 +38,22 @@ pub async fn shell(lines: &str) -> String {
     command.arg("-euxo").arg("pipefail").arg("-c").arg(lines);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     run(&mut command, "").await
+}
+
+/// Runs this checkout's own `outrigger`, which may fail.
+pub async fn outrigger(arguments: &[&str]) -> Ran {
+    let ran = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(arguments)
+        .env("KUBECONFIG", cluster::kubeconfig())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("cargo has built it");
+    Ran {
+        stdout: String::from_utf8_lossy(&ran.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&ran.stderr).into_owned(),
+        success: ran.status.success(),
+    }
 }
 
 /// `kubectl apply` of the manifests in `yaml`.

@@ -27,7 +27,7 @@ pub use certificate::{Validity, validities};
 pub use error::{Fact, explain, list};
 pub use install::{CONTROLLER, Install, install, installs};
 pub use output::{Output, Report, Table, age, write};
-pub use pods::{INJECTED, Scope, containers, injected_pods, owner_of};
+pub use pods::{INJECTED, PROXY, Scope, containers, injected_pods, is_injected, owner_of};
 #[cfg(test)]
 pub use policies::Condition;
 pub use policies::{Policy, policies};

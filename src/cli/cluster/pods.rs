@@ -3,6 +3,8 @@
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
+/// The name of the proxy's container.
+pub const PROXY: &str = "outrigger-proxy";
 /// The label of pods that carry a proxy.
 pub const INJECTED: &str = "outrigger.dev/injected=true";
 /// Objects asked for at a time, so that a large cluster answers in pieces.
@@ -54,6 +56,11 @@ pub(super) async fn labelled(pods: &Api<Pod>, labels: &str) -> Result<Vec<Pod>, 
     }
     found.sort_by_key(|pod| (pod.namespace(), pod.name_any()));
     Ok(found)
+}
+
+/// Whether a pod carries a proxy.
+pub fn is_injected(pod: &Pod) -> bool {
+    containers(pod).any(|container| container.name == PROXY)
 }
 
 /// All containers of a pod, init containers first.

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::{
-    facts::{Container, Facts, INIT, Injection, PROXY, ProxySays},
+    facts::{Container, Facts, INIT, Injection, ProxySays},
     refusals::{Refusal, refusals},
 };
 use crate::{
+    cli::cluster::PROXY,
     proxy::belief::{Belief, Upstream, unix_seconds},
     telemetry::Reason,
 };

@@ -6,8 +6,8 @@ use kube::{
     api::{ListParams, LogParams},
 };
 
-use super::facts::{Event, PROXY};
-use crate::cli::cluster::{Fact, explain, list};
+use super::facts::Event;
+use crate::cli::cluster::{Fact, PROXY, explain, list};
 
 /// Events that are told.
 const EVENTS: usize = 8;

@@ -85,6 +85,5 @@ pub struct Event {
     pub count: i32,
 }
 
-/// The name of the proxy's container and of the init container.
-pub const PROXY: &str = "outrigger-proxy";
+/// The name of the init container.
 pub const INIT: &str = "outrigger-init";

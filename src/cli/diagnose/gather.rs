@@ -10,11 +10,11 @@ use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::{
     events,
-    facts::{Container, Facts, Injection, PROXY, ProxySays},
+    facts::{Container, Facts, Injection, ProxySays},
 };
 use crate::cli::cluster::{
     self, AskError, CONTROLLER, Cluster, Fact, Page, Policy, Progress, Proxy, Scope, containers,
-    installs, list, owner_of, understand,
+    installs, is_injected, list, owner_of, understand,
 };
 
 /// For how long the proxy's counters are watched.
@@ -79,10 +79,6 @@ pub async fn gather(cluster: &Cluster, pod: &Pod, progress: &Progress) -> Facts 
         log,
         now: SystemTime::now(),
     }
-}
-
-fn is_injected(pod: &Pod) -> bool {
-    containers(pod).any(|container| container.name == PROXY)
 }
 
 fn container_statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {

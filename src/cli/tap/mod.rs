@@ -61,6 +61,12 @@ impl TapArgs {
             .pods(&cluster.client, &cluster.namespace)
             .await?;
         drop(progress);
+        let found = pods.len();
+        pods.retain(cluster::is_injected);
+        anyhow::ensure!(
+            !pods.is_empty(),
+            "none of {found} pods has a proxy to tap: `outrigger diagnose` says why"
+        );
         if pods.len() > MAX_PODS {
             eprintln!(
                 "There are {} pods: watching {MAX_PODS} of them.",
