@@ -2,6 +2,7 @@
 
 mod basics;
 mod chart;
+mod control;
 mod harness;
 mod injection;
 mod people;

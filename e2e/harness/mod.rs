@@ -13,7 +13,7 @@ mod programs;
 pub mod wait;
 mod wire;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, kubeconfig};
 pub use load::Load;
 pub use moody::Moody;
 pub use namespace::Namespace;
