@@ -90,6 +90,10 @@ fn unavailable(why: &str) -> TokenRefused {
 #[tonic::async_trait]
 impl TokenVerifier for TokenReviews {
     async fn verify(&self, token: &str) -> Result<SpiffeId, TokenRefused> {
+        // The API server calls a review of nothing a bad request: it would look like its failure.
+        if token.is_empty() {
+            return Err(TokenRefused::Unknown);
+        }
         let status = self.review(token).await?;
         identify(&status, &self.trust_domain).map_err(|rejected| {
             tracing::warn!(%rejected, "a token was refused");
