@@ -218,7 +218,7 @@ async fn two_replicas_that_start_at_once_agree_on_one_authority() {
         );
         let metrics = replica.get("/metrics").unwrap();
         assert!(
-            metrics.contains("outrigger_controller_certificates_signed_total 1\n"),
+            metrics.contains("outrigger_controller_certificates_signed_total{} 1\n"),
             "{metrics}"
         );
     }
