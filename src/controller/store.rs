@@ -22,6 +22,7 @@ use crate::{
         resource::{Kind, Named, Resource, ResourceName, version},
     },
     identity::SpiffeId,
+    ranges::PortRange,
     telemetry::metrics::Figures,
 };
 
@@ -50,15 +51,21 @@ impl Stored {
 pub struct Host {
     pub identity: SpiffeId,
     pub zone: Option<Arc<str>>,
+    /// Ports where something else than its sidecar answers: they are dialled in plaintext.
+    pub bypassed: Arc<[PortRange]>,
 }
 
 impl Host {
     fn destination(&self, addr: SocketAddr) -> Resource {
+        let bypassed = self
+            .bypassed
+            .iter()
+            .any(|ports| ports.contains(addr.port()));
         let endpoint = Endpoint {
             addr,
             weight: 1,
             zone: self.zone.clone(),
-            identity: Some(self.identity.clone()),
+            identity: (!bypassed).then(|| self.identity.clone()),
         };
         let destination = Destination::Endpoint {
             service: None,

@@ -110,7 +110,24 @@ fn host(account: &str) -> Host {
     Host {
         identity: crate::identity::SpiffeId::new("mesh.local", "shop", account).unwrap(),
         zone: None,
+        bypassed: [9090.into()].into(),
     }
+}
+
+#[test]
+fn a_hosts_bypassed_ports_are_dialled_in_plaintext() {
+    let identity = |port| {
+        let addr = SocketAddr::new("198.18.0.1".parse().unwrap(), port);
+        match host("cart").destination(addr) {
+            Resource::Destination(destination) => match &*destination {
+                Destination::Endpoint { endpoint, .. } => endpoint.identity.is_some(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(identity(9091));
+    assert!(!identity(9090));
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub(super) fn address(index: &Index, pods: &Pods, ip: IpAddr) -> Address {
         host: identity.map(|identity| Host {
             identity,
             zone: index.zone_of(pod),
+            bypassed: pod.bypassed.clone(),
         }),
     }
 }

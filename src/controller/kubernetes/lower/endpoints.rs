@@ -37,7 +37,9 @@ impl Pods {
             addr,
             weight: 1,
             zone: index.zone_of(pod),
-            identity: self.identity(name, pod),
+            identity: self
+                .identity(name, pod)
+                .filter(|_| !pod.bypassed.iter().any(|ports| ports.contains(addr.port()))),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{access_policy::Access, policy::Policy, ports::PortSet, route::Route}
 use crate::{
     controller::kubernetes::api::reference_grant::ReferenceGrantSpec,
     discovery::model::{MtlsMode, Protocol},
+    ranges::PortRange,
 };
 
 /// An object within its kind; the namespace is empty for what has none.
@@ -85,6 +86,8 @@ pub struct Pod {
     pub node: Option<Arc<str>>,
     /// A sidecar runs in it.
     pub injected: bool,
+    /// Ports whose traffic does not pass its sidecar.
+    pub bypassed: Arc<[PortRange]>,
     pub terminating: bool,
     /// Absent: as the namespace says.
     pub opaque: Option<PortSet>,

@@ -17,11 +17,16 @@ use super::{
 };
 use crate::{
     controller::kubernetes::api::reference_grant::ReferenceGrant, discovery::model::MtlsMode,
+    ranges::PortRange,
 };
 
 const OPAQUE_PORTS: &str = "outrigger.dev/opaque-ports";
 const MTLS: &str = "outrigger.dev/mtls";
 const INJECTED: &str = "outrigger.dev/injected";
+/// Sets up the interception.
+const INIT: &str = "outrigger-init";
+/// The ports that it leaves alone on the way in.
+const BYPASSES: [&str; 3] = ["--admin-port", "--probe-port", "--skip-inbound-ports"];
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -79,6 +84,7 @@ impl Read for core::Pod {
             node: spec.node_name.as_deref().map(Into::into),
             injected: !host_network
                 && labels.is_some_and(|all| all.get(INJECTED).is_some_and(|value| value == "true")),
+            bypassed: bypassed(spec),
             terminating: self.metadata.deletion_timestamp.is_some(),
             opaque: opaque(&self.metadata),
             mtls: mtls(&self.metadata),
@@ -211,6 +217,20 @@ fn number(port: i32) -> Option<u16> {
 
 fn parse(ip: &str) -> Option<IpAddr> {
     ip.parse().ok().map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// As its rules were made, and not as annotations say: those of the namespace may have changed
+/// since, and the mesh's defaults too.
+fn bypassed(spec: &core::PodSpec) -> Arc<[PortRange]> {
+    let mut containers = spec.init_containers.iter().flatten();
+    let init = containers.find(|container| container.name == INIT);
+    let arguments = init.and_then(|init| init.args.as_deref());
+    let lists = arguments.into_iter().flatten().filter_map(|argument| {
+        let (name, ports) = argument.split_once('=')?;
+        BYPASSES.contains(&name).then_some(ports)
+    });
+    let ports = lists.flat_map(|ports| ports.split(','));
+    ports.filter_map(|port| port.parse().ok()).collect()
 }
 
 fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {

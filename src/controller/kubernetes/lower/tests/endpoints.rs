@@ -26,6 +26,24 @@ fn ready_endpoints_with_their_identities() {
 }
 
 #[test]
+fn a_port_that_the_sidecar_does_not_see_is_dialled_in_plaintext() {
+    let mut objects = cart();
+    objects[1] = with(
+        objects[1].clone(),
+        json!({ "spec": { "initContainers": [{
+            "name": "outrigger-init",
+            "args": ["init", "--skip-inbound-ports=9090,8000-8099", "--admin-port=14020"],
+        }] } }),
+    );
+    let world = world(objects);
+    let expected = ["198.18.64.1:8080", "198.18.64.2:8080 cart"];
+    assert_eq!(world.endpoints(CART), expected);
+    let host = world.host("198.18.64.1").unwrap();
+    let bypassed: Vec<_> = host.bypassed.iter().map(ToString::to_string).collect();
+    assert_eq!(bypassed, ["9090", "8000-8099", "14020"]);
+}
+
+#[test]
 fn what_is_not_ready_takes_no_traffic() {
     let not_ready = with(
         ready("198.18.64.1", "cart-1"),
