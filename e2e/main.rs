@@ -1,5 +1,6 @@
 //! Tests on a real Kubernetes: `make e2e`. One test at a time, each in a namespace of its own.
 
+mod absent;
 mod basics;
 mod chart;
 mod control;
@@ -9,4 +10,5 @@ mod people;
 mod quick_start;
 mod registry;
 mod resilience;
+mod security;
 mod zero_loss;

@@ -1,6 +1,9 @@
 //! The mesh, installed by the chart of this checkout as its README says.
 
-use super::{programs::helm, wait};
+use super::{
+    programs::{self, helm, kubectl},
+    wait,
+};
 
 pub const SYSTEM: &str = "outrigger-system";
 
@@ -46,4 +49,43 @@ pub async fn uninstall() {
         "--wait",
     ])
     .await;
+}
+
+const CONTROLLER: &str = "deployment/outrigger-controller";
+
+/// No controller runs, until this is dropped.
+pub struct Absence {
+    replicas: String,
+}
+
+impl Absence {
+    /// Returns when the last controller has gone.
+    pub async fn begin() -> Self {
+        let replicas = "jsonpath={.spec.replicas}";
+        let replicas = kubectl(&["get", CONTROLLER, "-n", SYSTEM, "-o", replicas]).await;
+        let absence = Self {
+            replicas: format!("--replicas={replicas}"),
+        };
+        kubectl(&["scale", CONTROLLER, "-n", SYSTEM, "--replicas=0"]).await;
+        wait::until("the controllers have gone", wait::LONG, async || {
+            let label = "app.kubernetes.io/name=outrigger";
+            let pods = kubectl(&["get", "pods", "-n", SYSTEM, "-l", label, "-o", "name"]).await;
+            if pods.is_empty() { Ok(()) } else { Err(pods) }
+        })
+        .await;
+        absence
+    }
+
+    /// Returns when the controllers are back.
+    pub async fn end(self) {
+        drop(self);
+        let timeout = format!("--timeout={}s", wait::LONG.as_secs());
+        kubectl(&["rollout", "status", CONTROLLER, "-n", SYSTEM, &timeout]).await;
+    }
+}
+
+impl Drop for Absence {
+    fn drop(&mut self) {
+        programs::kubectl_now(&["scale", CONTROLLER, "-n", SYSTEM, &self.replicas]);
+    }
 }

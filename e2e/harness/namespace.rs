@@ -1,6 +1,6 @@
 //! A test's own namespace: what it applies there, runs there and reads there.
 
-use std::{env, process::Stdio, thread};
+use std::{env, thread};
 
 use k8s_openapi::api::core::v1::{Namespace as Resource, Pod};
 use kube::{
@@ -9,7 +9,11 @@ use kube::{
 };
 use tokio::io::AsyncReadExt as _;
 
-use super::{Cluster, programs, wait};
+use super::{
+    Cluster,
+    programs::{self, kubectl_now},
+    wait,
+};
 
 /// Exists until it is dropped. After a failure its pods, events and logs are printed first; with
 /// `E2E_KEEP` set in the environment it then stays.
@@ -176,22 +180,5 @@ impl Drop for Namespace {
             }
         }
         kubectl_now(&["delete", "namespace", &self.name, "--timeout", "60s"]);
-    }
-}
-
-/// kubectl, waited for without a runtime, which `drop` has not. What it prints is shown when it
-/// fails and when the test did.
-fn kubectl_now(arguments: &[&str]) {
-    let mut command = programs::program("kubectl").into_std();
-    match command.args(arguments).stdin(Stdio::null()).output() {
-        Ok(done) if done.status.success() && !thread::panicking() => {}
-        Ok(done) => eprintln!(
-            "kubectl {}: {}\n{}{}",
-            arguments.join(" "),
-            done.status,
-            String::from_utf8_lossy(&done.stdout),
-            String::from_utf8_lossy(&done.stderr)
-        ),
-        Err(error) => eprintln!("kubectl {}: {error}", arguments.join(" ")),
     }
 }

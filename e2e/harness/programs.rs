@@ -1,6 +1,6 @@
 //! The programs that users type, run as they would.
 
-use std::{env, process::Stdio};
+use std::{env, process::Stdio, thread};
 
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
@@ -76,6 +76,23 @@ pub(super) fn program(name: &str) -> Command {
         .env("PATH", path)
         .env("KUBECONFIG", cluster::kubeconfig());
     command
+}
+
+/// kubectl, waited for without a runtime, which `drop` has not. What it prints is shown when it
+/// fails and when the test did.
+pub(super) fn kubectl_now(arguments: &[&str]) {
+    let mut command = program("kubectl").into_std();
+    match command.args(arguments).stdin(Stdio::null()).output() {
+        Ok(done) if done.status.success() && !thread::panicking() => {}
+        Ok(done) => eprintln!(
+            "kubectl {}: {}\n{}{}",
+            arguments.join(" "),
+            done.status,
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr)
+        ),
+        Err(error) => eprintln!("kubectl {}: {error}", arguments.join(" ")),
+    }
 }
 
 async fn run(command: &mut Command, input: &str) -> String {
