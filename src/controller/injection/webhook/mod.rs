@@ -5,6 +5,7 @@
 //! controller that makes its pods.
 
 mod cluster;
+mod peers;
 mod review;
 mod server;
 

@@ -20,10 +20,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::Webhook;
+use super::{Webhook, peers::Peers};
 
-/// Each API server keeps a connection or two.
-const MAX_CONNECTIONS: usize = 128;
+/// Of all peers together: a hundred pods together could not hold them all.
+const MAX_CONNECTIONS: usize = 4_096;
 /// Reviews at a time on one connection.
 const MAX_STREAMS: u32 = 128;
 /// No object of Kubernetes is larger than 1.5 MiB, and a review may hold the old one as well.
@@ -48,6 +48,7 @@ pub async fn serve(
     webhook: Arc<Webhook>,
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let peers = Arc::new(Peers::default());
     loop {
         let place = places.clone().acquire_owned().await;
         let (tcp, from) = match listener.accept().await {
@@ -59,10 +60,14 @@ pub async fn serve(
                 continue;
             }
         };
+        let Some(entry) = peers.enter(from.ip()) else {
+            tracing::debug!(%from, "closed: the address has too many connections to the webhook");
+            continue;
+        };
         let acceptor = acceptor(&tls.borrow());
         let webhook = webhook.clone();
         tokio::spawn(async move {
-            let _place = place;
+            let _held = (place, entry);
             connection(tcp, from, acceptor, webhook).await;
         });
     }
