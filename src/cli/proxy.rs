@@ -72,9 +72,10 @@ pub struct Proxy {
     /// File with the token for admin requests that change something; without it they are refused.
     #[arg(long)]
     admin_token_file: Option<PathBuf>,
-    /// This workload's own address: by it the control plane says in which zone it is.
-    #[arg(long, env = "OUTRIGGER_POD_IP")]
-    pod_ip: Option<IpAddr>,
+    /// This workload's own addresses, one of each family: by the first the control plane says in
+    /// which zone it is; all of them are dialled without mesh TLS.
+    #[arg(long, env = "OUTRIGGER_POD_IPS", value_delimiter = ',')]
+    pod_ips: Vec<IpAddr>,
     /// SO_MARK for the proxy's own connections, where interception knows them by it.
     #[arg(long)]
     proxy_mark: Option<u32>,
@@ -139,7 +140,7 @@ impl Proxy {
             trust_anchors: self.trust_anchors.clone(),
             token_file: self.token_file.clone(),
             snapshot_dir: self.snapshot_dir.clone(),
-            pod_ip: self.pod_ip,
+            pod_ips: self.pod_ips.clone(),
             mark: self.proxy_mark,
             max_connections: self.max_connections as usize,
             drain_min: self.drain_min,

@@ -35,8 +35,8 @@ pub struct ProxyConfig {
     pub trust_anchors: PathBuf,
     pub token_file: PathBuf,
     pub snapshot_dir: Option<PathBuf>,
-    /// The pod's own address, by which the control plane knows where it is.
-    pub pod_ip: Option<IpAddr>,
+    /// The pod's own addresses. By the first the control plane knows where it is.
+    pub pod_ips: Vec<IpAddr>,
     /// SO_MARK of the proxy's own connections.
     pub mark: Option<u32>,
     /// Accepted connections at a time, per worker.

@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::{Rc, Weak},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -32,7 +32,7 @@ use crate::{
         },
         resource::Resource,
     },
-    identity::{IdentityStore, SpiffeId},
+    identity::IdentityStore,
     resilience::ResiliencePolicy,
     telemetry::{
         Direction,
@@ -214,7 +214,7 @@ impl Worker {
             zone: RefCell::default(),
             default_route: "default".into(),
         });
-        if let Some(ip) = worker.shared.config.pod_ip {
+        if let Some(&ip) = worker.shared.config.pod_ips.first() {
             // Any port does: all that is asked is where the address is.
             let own = SocketAddr::new(ip, worker.shared.config.admin.port());
             let own = worker.shared.discovery.destination(own);
@@ -289,13 +289,12 @@ impl Worker {
         known.unwrap_or_else(|| {
             let upstream =
                 self.create(name.clone(), Protocol::Detect, &ResiliencePolicy::default());
-            let own = self.shared.config.identity.clone();
-            follow_service(&upstream, &service, own.namespace());
-            let intercepted = self.shared.config.intercept.is_some();
-            follow_endpoints(&upstream, &endpoints, intercepted);
+            let config = &self.shared.config;
+            follow_service(&upstream, &service, config.identity.namespace());
+            follow_endpoints(&upstream, &endpoints, &config.pod_ips);
             let followed = Rc::downgrade(&upstream);
-            let watch =
-                tokio::task::spawn_local(follow(followed, service, endpoints, own, intercepted));
+            let following = follow(followed, service, endpoints, self.shared.clone());
+            let watch = tokio::task::spawn_local(following);
             upstream.owns(watch);
             self.upstreams.borrow_mut().insert(name, upstream.clone());
             upstream
@@ -454,14 +453,14 @@ async fn follow(
     upstream: Weak<Upstream>,
     mut service: Subscription<Service>,
     mut endpoints: Subscription<Endpoints>,
-    own: SpiffeId,
-    intercepted: bool,
+    shared: Arc<Shared>,
 ) {
-    let namespace = own.namespace();
+    let namespace = shared.config.identity.namespace();
+    let own = &shared.config.pod_ips;
     loop {
         tokio::select! {
             () = service.changed() => upstream.upgrade().map(|u| follow_service(&u, &service, namespace)),
-            () = endpoints.changed() => upstream.upgrade().map(|u| follow_endpoints(&u, &endpoints, intercepted)),
+            () = endpoints.changed() => upstream.upgrade().map(|u| follow_endpoints(&u, &endpoints, own)),
         };
     }
 }
@@ -481,11 +480,10 @@ fn follow_service(upstream: &Upstream, service: &Subscription<Service>, namespac
     }
 }
 
-fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>, intercepted: bool) {
+fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>, own: &[IpAddr]) {
     match endpoints.current() {
         State::Present(endpoints) => {
-            let is_own = |ip| intercepted && hairpin::is_own(ip);
-            let endpoints = hairpin::as_dialled(&endpoints, is_own);
+            let endpoints = hairpin::as_dialled(&endpoints, own);
             upstream.set_endpoints(&endpoints, Instant::now());
         }
         State::Absent => {

@@ -175,8 +175,8 @@ impl Containers<'_> {
         let mut environment = vec![
             field("POD_NAMESPACE", "metadata.namespace"),
             field("POD_SERVICE_ACCOUNT", "spec.serviceAccountName"),
-            // By which the controller knows in which zone it is.
-            field("OUTRIGGER_POD_IP", "status.podIP"),
+            // By which the controller knows its zone, and it knows its own application.
+            field("OUTRIGGER_POD_IPS", "status.podIPs"),
         ];
         if !self.probes.is_empty() {
             let probes = serde_json::to_string(self.probes).expect("probes have text for keys");
