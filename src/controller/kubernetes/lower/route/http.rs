@@ -1,11 +1,11 @@
 //! `HTTPRoute`, translated.
 
-use kube::ResourceExt;
+use std::sync::Arc;
 
 use super::{
-    Backend, Retry, Route, Rule, check,
-    filters::{created, edit, mirror, parents, reference, unsupported, values},
-    rule_name,
+    Backend, Retry, Rule,
+    filters::{edit, mirror, reference, unsupported, values},
+    read_route,
 };
 use crate::{
     controller::kubernetes::{
@@ -25,27 +25,17 @@ use crate::{
 
 impl Read for HttpRoute {
     fn read(&self) -> Option<Object> {
-        let namespace = self.namespace().unwrap_or_default();
-        let mut c = Checker::new();
-        let mut rules = Vec::new();
-        let name = format!("{namespace}/{}", self.name_any());
-        c.each("rules", &self.spec.rules, |c, rule| {
-            let count = self.spec.rules.len();
-            let name = rule_name(&name, count, rules.len(), rule.name.as_deref());
-            rules.push(read_rule(c, &namespace, name, rule));
-        });
-        check(&mut c, &rules);
-        Some(Object::HttpRoute(Route {
-            generation: self.metadata.generation.unwrap_or_default(),
-            created: created(&self.metadata),
-            parents: parents(&self.spec.parent_refs),
-            rules,
-            problems: c.finish(),
-        }))
+        Some(Object::HttpRoute(read_route(
+            &self.metadata,
+            &self.spec.parent_refs,
+            &self.spec.rules,
+            |rule| rule.name.as_deref(),
+            read_rule,
+        )))
     }
 }
 
-fn read_rule(c: &mut Checker, namespace: &str, name: std::sync::Arc<str>, rule: &HttpRule) -> Rule {
+fn read_rule(c: &mut Checker, namespace: &str, name: Arc<str>, rule: &HttpRule) -> Rule {
     let mut result = Rule {
         template: model::Route {
             name,

@@ -7,12 +7,14 @@ mod http;
 
 use std::sync::Arc;
 
+use kube::api::ObjectMeta;
+
 pub(super) use attach::{finding, parent, routes, verdict};
 pub(super) use filters::created;
 
 use super::reference::Reference;
 use crate::{
-    controller::kubernetes::findings::TargetRef,
+    controller::kubernetes::{api::gateway::ParentRef, findings::TargetRef},
     discovery::{
         model::{self, Filter, Mirror, ServiceKey},
         validate::{Checker, Problem},
@@ -99,6 +101,35 @@ impl Rule {
 impl Route {
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         self.rules.iter().flat_map(Rule::references)
+    }
+}
+
+/// Reads a route of either kind: `read` its rules, each by the name that it is known by.
+fn read_route<R>(
+    metadata: &ObjectMeta,
+    parents: &[ParentRef],
+    rules: &[R],
+    named: impl Fn(&R) -> Option<&str>,
+    read: impl Fn(&mut Checker, &str, Arc<str>, &R) -> Rule,
+) -> Route {
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let name = format!(
+        "{namespace}/{}",
+        metadata.name.as_deref().unwrap_or_default()
+    );
+    let mut c = Checker::new();
+    let mut result = Vec::new();
+    c.each("rules", rules, |c, rule| {
+        let name = rule_name(&name, rules.len(), result.len(), named(rule));
+        result.push(read(c, namespace, name, rule));
+    });
+    check(&mut c, &result);
+    Route {
+        generation: metadata.generation.unwrap_or_default(),
+        created: created(metadata),
+        parents: filters::parents(parents),
+        rules: result,
+        problems: c.finish(),
     }
 }
 
