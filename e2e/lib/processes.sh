@@ -24,8 +24,14 @@ start() { # NAME N COMMAND…
   local name=$1 node=$2
   shift 2
   mkdir -p "$state/log" "$state/pids"
-  setsid nsenter --net="/run/netns/$(node_namespace "$node")" "$@" \
-    </dev/null >>"$state/log/$name.log" 2>&1 &
+  # Without the caller's descriptors: a lock that it holds would be held until the cluster is down.
+  (
+    for fd in /proc/self/fd/*; do
+      fd=${fd##*/}
+      [ "$fd" -le 2 ] || eval "exec $fd>&-"
+    done
+    exec setsid nsenter --net="/run/netns/$(node_namespace "$node")" "$@"
+  ) </dev/null >>"$state/log/$name.log" 2>&1 &
   echo "$! $(started_at $!)" >"$state/pids/$name"
 }
 
