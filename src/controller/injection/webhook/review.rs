@@ -82,11 +82,16 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The JSON Patch from one pod to another, a whole field of its metadata or spec at a time.
-/// Injection takes no field away, and `add` replaces what is there (RFC 6902, section 4.1).
+/// The JSON Patch from one pod to another, a whole field of its metadata or spec at a time, or the
+/// whole of what was absent. Injection takes no field away, and `add` replaces what is there
+/// (RFC 6902, section 4.1).
 pub(super) fn patch(before: &Value, after: &Value) -> Value {
     let mut operations = Vec::new();
     for part in ["metadata", "spec"] {
+        if !before[part].is_object() {
+            operations.push(json!({"op": "add", "path": format!("/{part}"), "value": after[part]}));
+            continue;
+        }
         let fields = after[part].as_object().into_iter().flatten();
         let changed = fields.filter(|(field, value)| before[part].get(field) != Some(value));
         operations.extend(changed.map(|(field, value)| {

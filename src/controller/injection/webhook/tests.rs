@@ -98,6 +98,18 @@ async fn makes_of_a_pod_what_the_command_line_does() {
 }
 
 #[tokio::test]
+async fn the_patch_applies_to_a_pod_without_metadata() {
+    let (webhook, _) = webhook(enabled());
+    let pod = json!({"spec": {"containers": [{"name": "app"}]}});
+    let answer = webhook.pod(&review(&pod)).await.unwrap();
+    let patched = patched(&pod, &answer);
+    assert_eq!(
+        patched["metadata"]["labels"]["outrigger.dev/injected"],
+        "true"
+    );
+}
+
+#[tokio::test]
 async fn a_dry_run_changes_nothing_in_the_cluster() {
     let (webhook, cluster) = webhook(enabled());
     let mut review = review(&pod());
