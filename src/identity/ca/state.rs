@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::prelude::X509Certificate;
 
 use super::CaError;
-use crate::identity::{names, svid::validity};
+use crate::identity::{TrustAnchors, names, svid::validity};
 
 /// A text in PEM, and where it came from: what an error about it names.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,6 +56,11 @@ pub(super) struct State {
 impl State {
     pub(super) fn from_pem(pem: &AuthorityPem) -> Result<Self, CaError> {
         let roots = certificates(&pem.roots)?;
+        // Proxies are stricter with roots than a parser is: what they would refuse must not reach
+        // them.
+        TrustAnchors::from_pem(&to_pem(&roots)).map_err(|error| {
+            CaError::part(&pem.roots.place, format!("cannot be trusted: {error}"))
+        })?;
         let chain = certificates(&pem.chain)?;
         let key = key_pair(&pem.key)?;
         let certificate = parse(&pem.chain.place, &chain[0])?;

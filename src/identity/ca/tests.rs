@@ -1,7 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use rcgen::{CertificateParams, IsCa, KeyPair, SanType};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
     files::{ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
@@ -272,4 +272,21 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     ] {
         assert!(error.contains(file) && error.contains(problem), "{error}");
     }
+}
+
+#[test]
+fn a_root_that_no_proxy_would_take_is_refused() {
+    let TestCa { dir, .. } = TestCa::new();
+    let path = dir.path().join(ROOT_CERT);
+    let mut root = CertificateDer::from_pem_file(&path).unwrap().to_vec();
+    // The subject key identifier's value with a tag that is none: our parser passes over it.
+    let identifier = [0x55, 0x1d, 0x0e, 0x04];
+    let at = root.windows(4).position(|bytes| bytes == identifier);
+    root[at.expect("it has one") + 3] = 0x84;
+    fs::write(&path, state::to_pem(&[root.into()])).unwrap();
+    let error = message(open(dir.path()));
+    assert!(
+        error.contains(ROOT_CERT) && error.contains("cannot be trusted"),
+        "{error}"
+    );
 }
