@@ -16,6 +16,11 @@ use super::{
 /// Names in one request: keeps every message far below gRPC's usual limit of 4 MiB.
 const MAX_NAMES_PER_REQUEST: usize = 500;
 
+/// How much of why one resource is refused is said, in bytes: a reason may quote a value of any
+/// length, and a NACK that is longer than the controller reads would break the stream off. Names
+/// have at most 2,048.
+const MAX_REASON: usize = 4 * 1024;
+
 /// `google.rpc.Code.INVALID_ARGUMENT`.
 const INVALID_ARGUMENT: i32 = 3;
 
@@ -126,7 +131,7 @@ impl Session {
                 for resource in response.resources {
                     match read(kind, resource) {
                         Ok(update) => updates.push(update),
-                        Err(reason) => refused.push(reason),
+                        Err(reason) => refused.push(shortened(reason)),
                     }
                 }
                 let removed = response.removed_resources.into_iter();
@@ -134,7 +139,7 @@ impl Session {
             }
             None => refused.push(format!(
                 "unknown resource type {:?}: is the controller newer than this proxy?",
-                response.type_url
+                shortened(response.type_url.clone())
             )),
         }
         let error_detail = (!refused.is_empty()).then(|| Status {
@@ -154,6 +159,14 @@ impl Session {
             refused,
         }
     }
+}
+
+fn shortened(mut reason: String) -> String {
+    if reason.len() > MAX_REASON {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON));
+        reason.push('…');
+    }
+    reason
 }
 
 fn read(kind: Kind, resource: WireResource) -> Result<Update, String> {

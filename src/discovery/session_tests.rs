@@ -142,3 +142,18 @@ fn an_unknown_type_is_refused() {
             .contains("Moon")
     );
 }
+
+#[test]
+fn a_nack_that_quotes_a_long_value_stays_below_what_the_controller_reads() {
+    let long = "x".repeat(1 << 20);
+    let json = format!(r#"{{"key":"{long}"}}"#);
+    let resources = (0..500).map(|n| wire(&format!("shop/cart-{n}:80"), &json));
+    let received = Session::new("cart-0").received(response(resources.collect()));
+    let message = received.reply.error_detail.unwrap().message;
+    assert!(message.len() < 4 << 20, "{} bytes", message.len());
+    let named = (0..500).all(|n| message.contains(&format!("Service shop/cart-{n}:80: ")));
+    assert!(
+        named,
+        "the controller reads there which resources it is about"
+    );
+}
