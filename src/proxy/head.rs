@@ -291,8 +291,15 @@ pub fn to_http2(request: &mut Parts, scheme: &Scheme, default_host: &Authority) 
 }
 
 fn path_and_query(uri: &Uri) -> PathAndQuery {
-    let given = uri.path_and_query().cloned();
-    given.unwrap_or_else(|| PathAndQuery::from_static("/"))
+    match uri.path_and_query() {
+        // `http://shop?a` has an empty path, which in HTTP/2 would be written as nothing.
+        Some(given) if given.as_str().starts_with('?') => {
+            PathAndQuery::try_from(format!("/{}", given.as_str()))
+                .expect("a slash before a valid query")
+        }
+        Some(given) => given.clone(),
+        None => PathAndQuery::from_static("/"),
+    }
 }
 
 #[cfg(test)]

@@ -173,6 +173,18 @@ fn an_absolute_target_becomes_a_path() {
 }
 
 #[test]
+fn a_target_with_a_query_and_no_path_gets_its_slash() {
+    let head = request(Version::HTTP_11, "http://shop?a", &[("host", "shop")]);
+    let (mut h1, mut h2) = (head.clone(), head);
+    to_http1(&mut h1);
+    to_http2(&mut h2, &Scheme::HTTP, &Authority::from_static("fallback"));
+    for written in [h1, h2] {
+        let path = written.uri.path_and_query().map(PathAndQuery::as_str);
+        assert_eq!(path, Some("/?a"), "{:?}", written.version);
+    }
+}
+
+#[test]
 fn ports_are_told_from_ipv6() {
     for (authority, host) in [
         ("a:80", "a"),
