@@ -188,3 +188,7 @@ impl Drop for Pass {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

@@ -119,6 +119,8 @@ impl AdaptiveLimit {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// `seconds` of an upstream at its limit, one call a millisecond.
@@ -175,5 +177,33 @@ mod tests {
             limit.record(now + Duration::from_millis(ms), 100, &outcome);
         }
         assert_eq!(limit.limit(), 100);
+    }
+
+    proptest! {
+        /// Whatever comes back, the limit stays in its bounds, overload never raises it, and no
+        /// step takes more than half.
+        #[test]
+        fn stays_in_bounds_and_moves_in_steps(
+            initial: u32,
+            calls in proptest::collection::vec((0u8..4, 0u64..5_000, 0u64..200, 0u32..2_000), 0..400),
+        ) {
+            let (mut limit, mut now) = (AdaptiveLimit::new(initial), Instant::now());
+            for (kind, ms, passed, in_flight) in calls {
+                now += Duration::from_millis(passed);
+                let result = [
+                    CallResult::Success,
+                    CallResult::Overload,
+                    CallResult::Failure,
+                    CallResult::Cancelled,
+                ][usize::from(kind)];
+                let latency = Duration::from_millis(ms);
+                let before = limit.limit();
+                limit.record(now, in_flight, &Outcome { result, latency, retry_after: None });
+                let after = limit.limit();
+                prop_assert!((4..=1_000).contains(&after));
+                prop_assert!(result == CallResult::Success || after <= before);
+                prop_assert!(after >= before / 2);
+            }
+        }
     }
 }

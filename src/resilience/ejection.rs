@@ -29,6 +29,8 @@ pub fn too_few_healthy(total: usize, healthy: usize, policy: &BreakerPolicy) -> 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -69,5 +71,28 @@ mod tests {
             [0, 1, 2, 3, 4].map(|total| most(total, &policy)),
             [0, 0, 1, 1, 2]
         );
+    }
+
+    proptest! {
+        /// Never more than the share, never everybody, and never fewer for there being more.
+        #[test]
+        fn at_least_one_stays(total in 0usize..1_000, max_ejection in 0.0..=1.0f64) {
+            let policy = BreakerPolicy { max_ejection, ..BreakerPolicy::default() };
+            let most = most(total, &policy);
+            prop_assert!(most as f64 <= max_ejection * total as f64);
+            prop_assert!(total == 0 || most < total);
+            prop_assert!(super::most(total + 1, &policy) >= most);
+            prop_assert!((0..=total).all(|out| may_eject(total, out, &policy) == (out < most)));
+        }
+
+        /// Fewer healthy ones never close what more would have opened, and with all of them it stays
+        /// closed.
+        #[test]
+        fn health_counts_one_way(total in 1usize..200, min_healthy in 0.0..=1.0f64) {
+            let policy = BreakerPolicy { min_healthy, ..BreakerPolicy::default() };
+            let opens: Vec<_> = (0..=total).map(|n| too_few_healthy(total, n, &policy)).collect();
+            prop_assert!(opens.is_sorted_by(|fewer, more| fewer >= more));
+            prop_assert!(!opens[total]);
+        }
     }
 }

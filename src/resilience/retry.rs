@@ -271,6 +271,33 @@ mod tests {
     }
 
     proptest! {
+        /// However its tries fail, a request ends.
+        #[test]
+        fn tries_are_bounded(
+            failures in proptest::collection::vec(0usize..6, 20),
+            attempts in 0u32..5,
+            endpoints in 0usize..1_000,
+            idempotent: bool,
+            non_idempotent: bool,
+        ) {
+            let policy = RetryPolicy { attempts, non_idempotent, ..RetryPolicy::default() };
+            let kinds = [
+                TryFailure::Connect,
+                TryFailure::RefusedStream,
+                TryFailure::StaleConnection,
+                TryFailure::Status(503),
+                TryFailure::Reset,
+                TryFailure::Timeout,
+            ];
+            let again = |(tries, kind): (u32, &usize)| {
+                let tried = Tried { endpoints, ..tried(idempotent, kinds[*kind], tries) };
+                may_repeat(&policy, tried)
+            };
+            let repeated = (1..).zip(&failures).take_while(|one| again(*one)).count();
+            let most = if attempts == 0 { 0 } else { attempts.max(UNSENT_TRIES - 1) };
+            prop_assert!(repeated <= most as usize, "{} of {}", repeated, most);
+        }
+
         /// Each paid retry has its own part of a request at most ten seconds older, and nine
         /// seconds touch ten buckets with free ones.
         #[test]

@@ -1,3 +1,5 @@
+mod new_endpoints;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},

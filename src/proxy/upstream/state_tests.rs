@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn state(policy: &ResiliencePolicy) -> Arc<UpstreamState> {
@@ -88,4 +90,76 @@ fn how_many_may_be_out_is_decided_anew_when_endpoints_come_and_go() {
         !out().contains(&1),
         "a policy that ejects nobody brings it back"
     );
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Success,
+    Failure,
+    /// Nobody ever says.
+    Lost,
+}
+
+fn send(state: &UpstreamState, endpoint: &Arc<EndpointState>, fate: Fate, now: Instant) {
+    if endpoint.share(now, state) == 0.0 {
+        return;
+    }
+    let Ok(endpoint_permit) = endpoint.admit(now) else {
+        return;
+    };
+    let leave = Leave {
+        endpoint: endpoint.clone(),
+        endpoint_permit,
+        service_permit: None,
+    };
+    let result = match fate {
+        Fate::Success => CallResult::Success,
+        Fate::Failure => CallResult::Failure,
+        Fate::Lost => return,
+    };
+    let outcome = Outcome {
+        result,
+        latency: Duration::from_millis(1),
+        retry_after: None,
+    };
+    state.record(now, &leave, outcome);
+}
+
+proptest! {
+    /// Whatever becomes of their requests, no more endpoints are out than may be, so never all;
+    /// one that always answers is never out; and left alone, each gets another chance within the
+    /// longest open time and a probe's.
+    #[test]
+    fn never_everybody_is_out_and_nobody_for_good(
+        count in 1u16..8,
+        healthy in proptest::option::of(0usize..8),
+        steps in proptest::collection::vec((0usize..8, 0u64..4_000, 0u8..6), 0..150),
+    ) {
+        let policy = ResiliencePolicy::default();
+        let (state, mut now) = (state(&policy), Instant::now());
+        let all: Vec<_> = (1..=count).map(|port| state.endpoint(([127, 0, 0, 1], port).into())).collect();
+        let healthy = healthy.map(|n| n % all.len());
+        let most = ejection::most(all.len(), &policy.breaker);
+        for (n, ms, fate) in steps {
+            now += Duration::from_millis(ms);
+            let n = n % all.len();
+            let fate = match fate {
+                _ if healthy == Some(n) => Fate::Success,
+                0 => Fate::Success,
+                1 => Fate::Lost,
+                _ => Fate::Failure,
+            };
+            send(&state, &all[n], fate, now);
+            let out = all.iter().filter(|one| one.share(now, &state) == 0.0).count();
+            prop_assert!(out <= most, "{} of {} are out", out, all.len());
+            if let Some(healthy) = healthy {
+                prop_assert_eq!(all[healthy].share(now, &state), 1.0);
+            }
+        }
+        for one in &all {
+            let mut chances = (0..180).map(|s| now + Duration::from_secs(s));
+            prop_assert!(chances.any(|later| one.share(later, &state) > 0.0 && one.admit(later).is_ok()));
+        }
+    }
 }

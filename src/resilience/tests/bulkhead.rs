@@ -344,4 +344,40 @@ proptest! {
         prop_assert_eq!(rig.bulkhead.queued(), 0, "all who waited were woken");
         prop_assert_eq!(rig.bulkhead.active_callers(), 0);
     }
+
+    /// Limits change while requests are under way: nobody is admitted beyond the one in force, nor
+    /// a priority beyond its part, and everything comes back all the same.
+    #[test]
+    fn changed_limits_hold(
+        phases in proptest::collection::vec((steps(), 1u32..12, 0u32..8, any::<bool>()), 1..4),
+    ) {
+        let mut rig = Rig {
+            bulkhead: Bulkhead::new(&policy(1, 0)),
+            now: Instant::now(),
+            places: Vec::new(),
+            tickets: Vec::new(),
+        };
+        for (steps, limit, queue, adaptive) in phases {
+            let mut policy = policy(limit, queue);
+            policy.adaptive = adaptive;
+            rig.bulkhead.update(&policy);
+            let woken = rig.bulkhead.wake(rig.now);
+            rig.drain(woken);
+            for step in steps {
+                let (before, limit) = (rig.places.len(), rig.bulkhead.limit());
+                let most = match step {
+                    Step::Enter(priority, _) => priority.part_of(limit),
+                    _ => limit,
+                };
+                rig.step(step);
+                prop_assert_eq!(rig.bulkhead.in_use() as usize, rig.places.len());
+                prop_assert!(rig.places.len() <= before || rig.bulkhead.in_use() <= most);
+            }
+        }
+        while !rig.places.is_empty() {
+            rig.step(Step::Leave(0));
+        }
+        prop_assert_eq!((rig.bulkhead.in_use(), rig.bulkhead.queued()), (0, 0));
+        prop_assert_eq!(rig.bulkhead.active_callers(), 0);
+    }
 }
