@@ -39,6 +39,14 @@ conformance: ## The Gateway API's own suite against a mesh that is installed (wr
 bench: setup ## Two hops with mTLS, measured beside Envoy and HAProxy (ARGS="--help" lists what can be set)
 	$(CARGO) bench --profile dist --bench two_hops -- $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## Search for inputs that break an invariant (SECONDS=30 for each target, TARGET=http1 for one)
+	@scripts/fuzz $(or $(SECONDS),30) $(TARGET)
+
+.PHONY: fuzz-corpus
+fuzz-corpus: ## Take what `make fuzz` found into the committed corpora, minimised
+	@scripts/fuzz --minimise $(TARGET)
+
 .PHONY: chart
 chart: ## Lint and render the Helm chart under its value sets; its README is fresh (needs helm)
 	@scripts/chart

@@ -3,9 +3,12 @@
 #![deny(unsafe_code)]
 
 pub mod access;
+#[cfg(not(fuzzing))]
 pub mod cli;
 pub mod controller;
 pub mod discovery;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod identity;
 pub mod netlink;
 pub mod netns;

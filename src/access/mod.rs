@@ -2,7 +2,7 @@
 //! that is called.
 
 mod decide;
-mod path;
+pub(crate) mod path;
 mod policy;
 mod validate;
 

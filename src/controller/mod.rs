@@ -10,7 +10,7 @@ pub mod registry_file;
 mod run;
 mod server;
 mod store;
-mod stream;
+pub(crate) mod stream;
 pub mod token;
 mod watch;
 

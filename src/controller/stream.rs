@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Responses that may wait for their acknowledgement: a proxy that answers none is sent no more.
-pub(super) const MAX_IN_FLIGHT: usize = 16;
+pub(crate) const MAX_IN_FLIGHT: usize = 16;
 
 /// Resources one stream may subscribe to: twice what a proxy asks for by default.
 const MAX_SUBSCRIPTIONS: usize = 20_000;
@@ -28,7 +28,7 @@ const MAX_LOGGED: usize = 1_024;
 
 /// Why a stream is broken off.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     #[error("unknown resource type {0:?}: is the proxy newer than this controller?")]
     UnknownType(String),
     #[error("a stream may subscribe to {MAX_SUBSCRIPTIONS} resources: it asked for more")]
@@ -40,7 +40,7 @@ pub(super) enum Refusal {
 }
 
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     view: View,
     peer: SpiffeId,
     node: String,
@@ -50,7 +50,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(view: View, peer: SpiffeId) -> Self {
+    pub(crate) fn new(view: View, peer: SpiffeId) -> Self {
         Self {
             view,
             peer,
@@ -66,7 +66,7 @@ impl Stream {
     }
 
     /// Takes a request. Returns what the proxy refused and why, if that is what it says.
-    pub(super) fn request(
+    pub(crate) fn request(
         &mut self,
         request: DeltaDiscoveryRequest,
         now: Instant,
@@ -125,7 +125,7 @@ impl Stream {
     }
 
     /// The next response, while the proxy keeps up with acknowledging them.
-    pub(super) fn next_response(&mut self) -> Option<DeltaDiscoveryResponse> {
+    pub(crate) fn next_response(&mut self) -> Option<DeltaDiscoveryResponse> {
         if self.in_flight.len() >= MAX_IN_FLIGHT {
             return None;
         }

@@ -10,7 +10,7 @@ pub mod model;
 pub mod probe;
 pub mod proto;
 pub mod resource;
-mod session;
+pub(crate) mod session;
 mod snapshot;
 mod subscription;
 mod table;

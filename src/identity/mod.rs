@@ -14,7 +14,7 @@ mod trust;
 mod verify;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use failure::{TlsFailure, describe_tls_failure, tls_failure_reason};
 pub use names::{NameError, certificate_id, peer_id, peer_not_after};

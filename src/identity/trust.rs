@@ -46,6 +46,11 @@ impl TrustAnchors {
         Ok(Self(anchors.into()))
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn as_slice(&self) -> &[TrustAnchor<'static>] {
         &self.0
     }

@@ -6,3 +6,6 @@ mod socket;
 
 pub use message::{Message, flags};
 pub use socket::{Refused, Socket};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use socket::verdicts;

@@ -88,15 +88,14 @@ impl Socket {
                 other => break other.map_err(Refused::whole)?.0,
             }
         };
-        let mut rest = &buffer[..received];
-        while let Some(verdict) = next_verdict(&mut rest) {
-            if verdict.errno != 0 {
+        for (sequence, errno) in verdicts(&buffer[..received]) {
+            if errno != 0 {
                 return Err(Refused {
-                    index: verdict.sequence,
-                    source: io::Error::from_raw_os_error(-verdict.errno),
+                    index: sequence,
+                    source: io::Error::from_raw_os_error(errno.saturating_neg()),
                 });
             }
-            if verdict.sequence == awaited {
+            if sequence == awaited {
                 return Ok(true);
             }
         }
@@ -110,14 +109,13 @@ impl AsFd for Socket {
     }
 }
 
-struct Verdict {
-    sequence: usize,
-    /// Negative, or 0 for an acknowledgement.
-    errno: i32,
+/// The sequence number and the errno of each `NLMSG_ERROR` among the received bytes: negative, or 0
+/// for an acknowledgement. Other messages are passed over.
+pub(crate) fn verdicts(mut rest: &[u8]) -> impl Iterator<Item = (usize, i32)> {
+    std::iter::from_fn(move || next_verdict(&mut rest))
 }
 
-/// Takes the next `NLMSG_ERROR` off the received bytes; other messages are passed over.
-fn next_verdict(rest: &mut &[u8]) -> Option<Verdict> {
+fn next_verdict(rest: &mut &[u8]) -> Option<(usize, i32)> {
     let word =
         |bytes: &[u8], at: usize| -> Option<[u8; 4]> { bytes.get(at..at + 4)?.try_into().ok() };
     loop {
@@ -129,9 +127,8 @@ fn next_verdict(rest: &mut &[u8]) -> Option<Verdict> {
         if message.get(4..6)? != NLMSG_ERROR.to_ne_bytes() {
             continue;
         }
-        return Some(Verdict {
-            sequence: u32::from_ne_bytes(word(message, 8)?) as usize,
-            errno: i32::from_ne_bytes(word(message, HEADER)?),
-        });
+        let sequence = u32::from_ne_bytes(word(message, 8)?) as usize;
+        let errno = i32::from_ne_bytes(word(message, HEADER)?);
+        return Some((sequence, errno));
     }
 }

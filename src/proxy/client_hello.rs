@@ -210,4 +210,4 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 #[path = "client_hello_tests.rs"]
-mod tests;
+pub(crate) mod tests;

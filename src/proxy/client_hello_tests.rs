@@ -6,7 +6,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, crypto::aws_lc_rs};
 use super::*;
 
 /// What rustls sends first: a hybrid key share makes it longer than a packet.
-fn real_hello(alpns: &[&[u8]], server: &str) -> Vec<u8> {
+pub(crate) fn real_hello(alpns: &[&[u8]], server: &str) -> Vec<u8> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -22,7 +22,7 @@ fn real_hello(alpns: &[&[u8]], server: &str) -> Vec<u8> {
 }
 
 /// The same hello in records of at most `size` bytes.
-fn in_records(hello: &[u8], size: usize) -> Vec<u8> {
+pub(crate) fn in_records(hello: &[u8], size: usize) -> Vec<u8> {
     hello[RECORD_HEADER..]
         .chunks(size)
         .flat_map(|part| {

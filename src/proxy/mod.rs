@@ -9,7 +9,7 @@ pub mod detect;
 mod dial;
 mod hairpin;
 pub mod head;
-mod http;
+pub(crate) mod http;
 mod inbound;
 pub mod interception;
 mod io;

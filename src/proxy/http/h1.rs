@@ -133,7 +133,7 @@ fn slow_head(context: &Context) {
 /// request must end with it. `pipeline_flush`: it lifts the limit of the write buffer, and a
 /// client that does not read would have the whole answer kept for it. `header_read_timeout`: it
 /// counts from the end of the last exchange, and [`Ticks`] from the head's first byte.
-fn http1() -> http1::Builder {
+pub(crate) fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)

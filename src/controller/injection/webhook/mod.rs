@@ -33,7 +33,7 @@ impl Webhook {
     ///
     /// # Errors
     /// When it is no admission review.
-    async fn pod(&self, review: &Value) -> Result<Value, &'static str> {
+    pub(crate) async fn pod(&self, review: &Value) -> Result<Value, &'static str> {
         let request = Request::read(review)?;
         let namespace = match within(self.cluster.annotations(request.namespace)).await {
             Ok(annotations) => annotations,
@@ -61,7 +61,7 @@ impl Webhook {
     ///
     /// # Errors
     /// When it is no admission review.
-    async fn template(&self, review: &Value) -> Result<Value, &'static str> {
+    pub(crate) async fn template(&self, review: &Value) -> Result<Value, &'static str> {
         let request = Request::read(review)?;
         let namespace = match within(self.cluster.annotations(request.namespace)).await {
             Ok(annotations) => annotations,

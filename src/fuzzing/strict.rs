@@ -1,0 +1,200 @@
+//! A second reader of HTTP/1.1, for comparison: RFC 9112 to the letter, and nothing beside it. It
+//! shares no code and no leniency with the first.
+
+/// Names and values.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// One request, whole.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    pub method: Vec<u8>,
+    pub target: Vec<u8>,
+    pub version_1_1: bool,
+    /// Names in lower case.
+    pub fields: Fields,
+    pub body: Vec<u8>,
+}
+
+impl Message {
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let named = self
+            .fields
+            .iter()
+            .filter(|(known, _)| known == name.as_bytes());
+        named.map(|(_, value)| &value[..])
+    }
+}
+
+/// Why there is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Not {
+    /// The bytes end within it.
+    Complete,
+    /// A grammar is broken that does not touch where the message ends.
+    Grammar,
+    /// Nobody can say for certain where the message ends.
+    Framing,
+    /// Both a length and chunks: a server may take the chunks, if it closes after it (6.3).
+    TwoFramings,
+}
+
+/// Reads one request and moves `rest` behind it.
+pub fn request(rest: &mut &[u8]) -> Result<Message, Not> {
+    // 2.2: empty lines before a request line are no part of it.
+    while let Some(after) = rest.strip_prefix(b"\r\n") {
+        *rest = after;
+    }
+    let start = line(rest)?;
+    let mut words = start.split(|byte| *byte == b' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
+        return Err(Not::Grammar);
+    };
+    // More than a URI may hold, but a blank, a control character or a fragment none of it.
+    let in_target = |byte: &u8| matches!(byte, b'!'..=b'~' | 0x80..) && *byte != b'#';
+    let version_1_1 = match version {
+        b"HTTP/1.1" => true,
+        b"HTTP/1.0" => false,
+        _ => return Err(Not::Grammar),
+    };
+    if !is_token(method) || target.is_empty() || !target.iter().all(in_target) {
+        return Err(Not::Grammar);
+    }
+    let fields = fields(rest)?;
+    let mut message = Message {
+        method: method.to_vec(),
+        target: target.to_vec(),
+        version_1_1,
+        fields,
+        body: Vec::new(),
+    };
+    message.body = body(&message, rest)?;
+    Ok(message)
+}
+
+/// Up to the CRLF, which a bare CR or LF is not.
+fn line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Not> {
+    let end = rest
+        .iter()
+        .position(|byte| b"\r\n".contains(byte))
+        .ok_or(Not::Complete)?;
+    let found = &rest[..end];
+    match rest[end..] {
+        [b'\r', b'\n', ..] => {
+            *rest = &rest[end + 2..];
+            Ok(found)
+        }
+        [b'\r'] => Err(Not::Complete),
+        _ => Err(Not::Grammar),
+    }
+}
+
+fn fields(rest: &mut &[u8]) -> Result<Fields, Not> {
+    let mut fields = Vec::new();
+    loop {
+        let line = line(rest)?;
+        if line.is_empty() {
+            return Ok(fields);
+        }
+        let colon = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .ok_or(Not::Grammar)?;
+        let (name, value) = (&line[..colon], blanks_off(&line[colon + 1..]));
+        let in_value = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        if !is_token(name) || !value.iter().all(in_value) {
+            return Err(Not::Grammar);
+        }
+        fields.push((name.to_ascii_lowercase(), value.to_vec()));
+    }
+}
+
+/// Section 6.3.
+fn body(message: &Message, rest: &mut &[u8]) -> Result<Vec<u8>, Not> {
+    let codings: Vec<_> = message.all("transfer-encoding").collect();
+    let lengths: Vec<_> = message.all("content-length").collect();
+    match (&codings[..], &lengths[..]) {
+        ([], []) => Ok(Vec::new()),
+        ([], [length]) => {
+            let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+            let text = str::from_utf8(length)
+                .ok()
+                .filter(|_| digits)
+                .ok_or(Not::Framing)?;
+            let length: usize = text.parse().map_err(|_| Not::Framing)?;
+            take(rest, length)
+        }
+        ([coding], lengths) if message.version_1_1 && coding.eq_ignore_ascii_case(b"chunked") => {
+            if !lengths.is_empty() {
+                return Err(Not::TwoFramings);
+            }
+            chunks(rest)
+        }
+        _ => Err(Not::Framing),
+    }
+}
+
+fn take(rest: &mut &[u8], length: usize) -> Result<Vec<u8>, Not> {
+    let (taken, after) = rest.split_at_checked(length).ok_or(Not::Complete)?;
+    *rest = after;
+    Ok(taken.to_vec())
+}
+
+/// Section 7.1.
+fn chunks(rest: &mut &[u8]) -> Result<Vec<u8>, Not> {
+    let mut body = Vec::new();
+    loop {
+        let line = line(rest).map_err(in_chunk)?;
+        let digits = line
+            .iter()
+            .take_while(|byte| byte.is_ascii_hexdigit())
+            .count();
+        let (size, extensions) = line.split_at(digits);
+        if !are_extensions(extensions) {
+            return Err(Not::Framing);
+        }
+        let size = str::from_utf8(size)
+            .ok()
+            .and_then(|text| usize::from_str_radix(text, 16).ok());
+        match size.ok_or(Not::Framing)? {
+            0 => {
+                fields(rest)?;
+                return Ok(body);
+            }
+            size => body.extend(take(rest, size)?),
+        }
+        if !line_end(rest)? {
+            return Err(Not::Framing);
+        }
+    }
+}
+
+fn line_end(rest: &mut &[u8]) -> Result<bool, Not> {
+    let end = take(rest, 2)?;
+    Ok(end == b"\r\n")
+}
+
+fn in_chunk(not: Not) -> Not {
+    match not {
+        Not::Grammar => Not::Framing,
+        other => other,
+    }
+}
+
+/// 7.1.1. What they hold a proxy drops, and where they end is the line's end.
+fn are_extensions(text: &[u8]) -> bool {
+    matches!(blanks_off(text), [] | [b';', ..])
+}
+
+fn blanks_off(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+fn is_token(text: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(allowed)
+}
