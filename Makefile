@@ -36,8 +36,8 @@ conformance: ## The Gateway API's own suite against a mesh that is installed (wr
 	@e2e/conformance $(ARGS)
 
 .PHONY: bench
-bench: setup ## Two hops with mTLS, measured beside Envoy and HAProxy (ARGS="--help" lists what can be set)
-	$(CARGO) bench --profile dist --bench two_hops -- $(ARGS)
+bench: setup ## Measure beside Envoy, HAProxy and nginx: 15 minutes; ARGS="--quick" takes 3 (writes docs/benchmarks)
+	$(CARGO) bench --profile dist --bench mesh -- $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Search for inputs that break an invariant (SECONDS=30 for each target, TARGET=http1 for one)

@@ -7,6 +7,7 @@ use anyhow::Context;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
+    client::Resumption,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
@@ -21,8 +22,7 @@ pub fn write(dir: &Path) -> anyhow::Result<()> {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // Its own name: OpenSSL takes a leaf of the same name for self-signed.
-    ca.distinguished_name
-        .push(DnType::CommonName, "two hops root");
+    ca.distinguished_name.push(DnType::CommonName, "bench root");
     let ca_certificate = ca.self_signed(&ca_key)?;
     let key = KeyPair::generate()?;
     let leaf =
@@ -34,7 +34,8 @@ pub fn write(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Mutual TLS 1.3 as rustls does it by default, from what [`write`] wrote.
+/// Mutual TLS 1.3 from what [`write`] wrote, as rustls does it by default but for sessions: none is
+/// resumed, so that every handshake is a full one, as in the mesh.
 pub fn tls(dir: &Path) -> anyhow::Result<(Arc<ClientConfig>, Arc<ServerConfig>)> {
     let certificate = |name: &str| {
         CertificateDer::from_pem_file(dir.join(name))
@@ -45,11 +46,13 @@ pub fn tls(dir: &Path) -> anyhow::Result<(Arc<ClientConfig>, Arc<ServerConfig>)>
     let roots = Arc::new(roots);
     let chain = vec![certificate("cert.pem")?];
     let key = PrivateKeyDer::from_pem_file(dir.join("key.pem"))?;
-    let client = ClientConfig::builder()
+    let mut client = ClientConfig::builder()
         .with_root_certificates(roots.clone())
         .with_client_auth_cert(chain.clone(), key.clone_key())?;
-    let server = ServerConfig::builder()
+    client.resumption = Resumption::disabled();
+    let mut server = ServerConfig::builder()
         .with_client_cert_verifier(WebPkiClientVerifier::builder(roots).build()?)
         .with_single_cert(chain, key)?;
+    server.send_tls13_tickets = 0;
     Ok((Arc::new(client), Arc::new(server)))
 }

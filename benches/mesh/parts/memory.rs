@@ -1,0 +1,50 @@
+//! Memory of fresh processes: idle, with many silent connections, and after these have gone.
+
+use std::{thread, time::Duration};
+
+use super::{Run, cases, named};
+use crate::{
+    client::Load,
+    results::{Metric, Part},
+    setup::{Peer, Topology, Traffic},
+};
+
+/// Until the buffers of the start, or of many first requests, have been given back.
+const SETTLE: Duration = Duration::from_secs(2);
+/// The same after the burst: allocators give back in steps.
+const AFTER_BURST: Duration = Duration::from_secs(8);
+
+pub fn run(run: &mut Run) -> anyhow::Result<()> {
+    let counts: &[usize] = match run.scale.quick {
+        true => &[1000],
+        false => &[1000, 10_000],
+    };
+    let setups = run.start(&Peer::HTTP[1..], &Topology::two_hops(Traffic::Http1));
+    thread::sleep(SETTLE);
+    let setups = run.rounds(named("", setups), 1, |_, setup, _, results| {
+        let idle = setup.resident()? as f64;
+        let mut add = |case: &str, metric, value| {
+            results.add(Part::Memory, case, setup.peer, metric, value);
+        };
+        add(cases::IDLE, Metric::Resident, idle / 1e6);
+        for count in counts {
+            let connections = Load::connect(setup.target(1024), *count)?;
+            thread::sleep(SETTLE);
+            let resident = setup.resident()? as f64;
+            drop(connections);
+            let case = cases::connections(*count);
+            add(&case, Metric::Resident, resident / 1e6);
+            let each = (resident - idle) / 1e3 / *count as f64;
+            add(&case, Metric::PerConnection, each);
+        }
+        Ok(())
+    });
+    thread::sleep(AFTER_BURST);
+    run.rounds(setups, 1, |_, setup, _, results| {
+        let resident = setup.resident()? as f64 / 1e6;
+        let case = cases::AFTER_BURST;
+        results.add(Part::Memory, case, setup.peer, Metric::Resident, resident);
+        Ok(())
+    });
+    Ok(())
+}
