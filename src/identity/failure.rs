@@ -58,6 +58,17 @@ impl TlsFailure {
         }
     }
 
+    /// Whether it is the peer that refused this side's certificate.
+    pub const fn is_peers_verdict(self) -> bool {
+        matches!(
+            self,
+            Self::PeerSaysExpired
+                | Self::PeerSaysUnknownIssuer
+                | Self::PeerSaysWrongIdentity
+                | Self::PeerWantsCertificate
+        )
+    }
+
     /// From an error of a handshake, or of a read after it: in TLS 1.3 a client learns only there
     /// that the server refused its certificate.
     pub fn of(error: &io::Error) -> Self {

@@ -12,7 +12,9 @@ use tokio_rustls::TlsConnector;
 use super::io::{Rewind, Stream};
 use crate::{
     discovery::model::Endpoint,
-    identity::{Alpn, Credentials, IdentityStore, tls_failure_reason},
+    identity::{
+        Alpn, Credentials, IdentityStore, TlsFailure, describe_tls_failure, tls_failure_reason,
+    },
     resilience::CallResult,
     telemetry::{
         Direction, Reason,
@@ -111,14 +113,18 @@ impl Dialer {
         // The name is not sent: the peer is known by its SPIFFE ID, which the verifier compares.
         let name = ServerName::IpAddress(addr.ip().into());
         let shaken = TlsConnector::from(config).connect(name, tcp).await;
-        let failure = shaken.as_ref().err().map(tls_failure_reason);
-        let result = failure.map_or(HandshakeResult::Ok, HandshakeResult::named);
+        let failure = shaken.as_ref().err().map(TlsFailure::of);
+        let result = failure.map_or(HandshakeResult::Ok, HandshakeResult::from);
         let connections = self.metrics.connections();
         connections.handshake(Direction::Outbound, result);
-        let tls = shaken.map_err(|source| DialError::Tls {
-            addr,
-            reason: tls_failure_reason(&source),
-            source,
+        let tls = shaken.map_err(|source| {
+            let (reason, detail) = (tls_failure_reason(&source), describe_tls_failure(&source));
+            tracing::warn!(%addr, %expected, reason, detail, "mesh TLS with an endpoint failed");
+            DialError::Tls {
+                addr,
+                reason,
+                source,
+            }
         })?;
         Ok(Stream::Dialled(Box::new(tls)))
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     access::{Call, Verdict},
     discovery::model::{Endpoint, MtlsMode, Protocol, Workload},
-    identity::{Alpn, SpiffeId, peer_id, tls_failure_reason},
+    identity::{Alpn, SpiffeId, TlsFailure, describe_tls_failure, peer_id},
     telemetry::{
         Direction, Reason,
         metrics::{ConnectionProtocol, HandshakeResult, OpenConnection},
@@ -196,11 +196,12 @@ impl Inbound {
         let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(error)) => {
-                let reason = tls_failure_reason(&error);
+                let failure = TlsFailure::of(&error);
                 metrics
                     .connections()
-                    .handshake(Direction::Inbound, HandshakeResult::named(reason));
-                return self.refused(Reason::TlsFailed, &format!("{reason}: {error}"));
+                    .handshake(Direction::Inbound, failure.into());
+                let (reason, detail) = (failure.as_str(), describe_tls_failure(&error));
+                return self.refused(Reason::TlsFailed, &format!("{reason}: {detail}"));
             }
             Err(_) => {
                 metrics

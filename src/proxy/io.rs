@@ -14,6 +14,8 @@ use tokio::{
 };
 use tokio_rustls::{client, server};
 
+use crate::identity::{TlsFailure, describe_tls_failure};
+
 /// A TCP connection whose first bytes were already read to recognise its protocol: they are
 /// read again first.
 pub struct Rewind {
@@ -136,13 +138,35 @@ macro_rules! forward {
     };
 }
 
+/// In TLS 1.3 a client is done before the server has looked at its certificate: that this was
+/// refused comes with the first read, and HTTP above does not keep the reason.
+fn say_if_refused(tls: &client::TlsStream<TcpStream>, error: &io::Error) {
+    let failure = TlsFailure::of(error);
+    if failure.is_peers_verdict() {
+        let addr = tls.get_ref().0.peer_addr().ok();
+        let (reason, detail) = (failure.as_str(), describe_tls_failure(error));
+        tracing::warn!(
+            addr = addr.map(tracing::field::display),
+            reason,
+            detail,
+            "the endpoint's proxy refused this proxy's certificate"
+        );
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        forward!(self, poll_read, cx, buf)
+        let stream = self.get_mut();
+        let pinned = Pin::new(&mut *stream);
+        let read = forward!(pinned, poll_read, cx, buf);
+        if let (Poll::Ready(Err(error)), Stream::Dialled(tls)) = (&read, stream) {
+            say_if_refused(tls, error);
+        }
+        read
     }
 }
 

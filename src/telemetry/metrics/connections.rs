@@ -10,7 +10,10 @@ use super::{
     resilience::label,
     table::{Labels, Table},
 };
-use crate::telemetry::{Direction, Reason};
+use crate::{
+    identity::{Refusal, TlsFailure},
+    telemetry::{Direction, Reason},
+};
 
 label! {
     /// What a connection turned out to carry.
@@ -44,11 +47,23 @@ label! {
     }
 }
 
-impl HandshakeResult {
-    /// The label for a failure's name; the rarer ones are told apart by the log only.
-    pub fn named(failure: &str) -> Self {
-        let known = Self::ALL.iter().find(|result| result.as_str() == failure);
-        known.copied().unwrap_or(Self::Protocol)
+impl From<TlsFailure> for HandshakeResult {
+    /// The rarer failures are told apart by the log only.
+    fn from(failure: TlsFailure) -> Self {
+        match failure {
+            TlsFailure::NoCertificate => Self::NoCertificate,
+            TlsFailure::Timeout => Self::Timeout,
+            TlsFailure::Closed => Self::Closed,
+            TlsFailure::Refused(refusal) => match refusal {
+                Refusal::Expired => Self::Expired,
+                Refusal::NotYetValid => Self::NotYetValid,
+                Refusal::UnknownIssuer => Self::UnknownIssuer,
+                Refusal::WrongTrustDomain => Self::WrongTrustDomain,
+                Refusal::WrongIdentity => Self::WrongIdentity,
+                _ => Self::BadCertificate,
+            },
+            _ => Self::Protocol,
+        }
     }
 }
 
