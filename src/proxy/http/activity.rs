@@ -32,6 +32,8 @@ pub struct Activity {
     in_body: AtomicBool,
     /// The socket did not take all that it was given.
     unsent: AtomicBool,
+    /// Writes of which the socket took something.
+    writes: AtomicU32,
 }
 
 impl Activity {
@@ -43,6 +45,7 @@ impl Activity {
             in_head: AtomicBool::new(false),
             in_body: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
+            writes: AtomicU32::new(0),
         })
     }
 
@@ -85,6 +88,8 @@ pub enum Next {
     Park,
     /// A head began and does not end.
     Cut,
+    /// The client takes nothing of its answer.
+    Stalled,
 }
 
 /// Looks at a connection at regular intervals.
@@ -94,11 +99,30 @@ pub struct Ticks {
     heads: u32,
     /// Ticks at which the head that has begun was not whole.
     in_head: u32,
+    /// Writes at the last tick.
+    writes: u32,
+    /// Ticks at which the client had taken nothing of what waits for it.
+    unsent: u32,
+}
+
+/// How many ticks a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// For a head, from its first byte to its last.
+    pub head: u32,
+    /// For any part of its answer.
+    pub answer: u32,
 }
 
 impl Ticks {
-    /// `head_ticks` is how many ticks a head may take.
-    pub fn tick(&mut self, activity: &Activity, head_ticks: u32) -> Next {
+    pub fn tick(&mut self, activity: &Activity, allowed: Allowed) -> Next {
+        let writes = activity.writes.load(Relaxed);
+        let moved = writes != std::mem::replace(&mut self.writes, writes);
+        let stuck = activity.load(|a| &a.unsent) && !moved;
+        self.unsent = if stuck { self.unsent + 1 } else { 0 };
+        if self.unsent > allowed.answer {
+            return Next::Stalled;
+        }
         let heads = activity.heads.load(Relaxed);
         let same = heads == std::mem::replace(&mut self.heads, heads);
         let busy = activity.open.load(Relaxed) > 0
@@ -110,7 +134,7 @@ impl Ticks {
         }
         if activity.load(|a| &a.in_head) {
             self.in_head += 1;
-            return if self.in_head < head_ticks {
+            return if self.in_head < allowed.head {
                 Next::Go
             } else {
                 Next::Cut
@@ -134,6 +158,9 @@ impl<S> Watched<S> {
     fn wrote(&self, written: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
         let all = matches!(written, Poll::Ready(Ok(n)) if n == wanted);
         self.activity.unsent.store(!all, Relaxed);
+        if matches!(written, Poll::Ready(Ok(1..))) {
+            self.activity.writes.fetch_add(1, Relaxed);
+        }
         written
     }
 }
@@ -193,6 +220,7 @@ mod tests {
     use super::*;
 
     const HEAD_TICKS: u32 = 3;
+    const ANSWER_TICKS: u32 = 40;
 
     struct Connection {
         activity: Arc<Activity>,
@@ -216,7 +244,11 @@ mod tests {
         }
 
         fn tick(&mut self) -> Next {
-            self.ticks.tick(&self.activity, HEAD_TICKS)
+            let allowed = Allowed {
+                head: HEAD_TICKS,
+                answer: ANSWER_TICKS,
+            };
+            self.ticks.tick(&self.activity, allowed)
         }
     }
 
@@ -285,5 +317,25 @@ mod tests {
         far.read_exact(&mut [0; 64]).await.unwrap();
         watched.write_all(&[0; 36]).await.unwrap();
         assert_eq!(connection.tick(), Next::Park);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+        let mut connection = Connection::used();
+        let (near, mut far) = duplex(64);
+        let mut watched = Watched::new(near, connection.activity.clone());
+        let _open = connection.activity.begin(false);
+        let goes_on = |connection: &mut Connection| {
+            // The first tick sees the write.
+            for _ in 0..=ANSWER_TICKS {
+                assert_eq!(connection.tick(), Next::Go);
+            }
+        };
+        assert_eq!(watched.write(&[0; 100]).await.unwrap(), 64);
+        goes_on(&mut connection);
+        far.read_exact(&mut [0; 10]).await.unwrap();
+        assert_eq!(watched.write(&[0; 100]).await.unwrap(), 10);
+        goes_on(&mut connection);
+        assert_eq!(connection.tick(), Next::Stalled);
     }
 }

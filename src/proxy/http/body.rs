@@ -1,20 +1,21 @@
 //! The bodies that pass through, and what is settled when they end.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant as Deadline, Sleep};
 
-use super::{activity::Activity, replay::ReplayBody};
+use super::{activity::Activity, held::Held, replay::ReplayBody};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -28,11 +29,13 @@ pub enum RequestBody {
 }
 
 /// What is to be known of a body from the client, also after it has gone its way.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Upload {
     /// The client broke it off: what fails then is not the upstream's fault.
     pub broke_off: Cell<bool>,
     pub bytes: Cell<u64>,
+    /// Where it goes by a connection that others share.
+    pub held: RefCell<Option<Held>>,
 }
 
 /// A body on its way from the client.
@@ -65,7 +68,12 @@ impl Body for ClientBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            if let Some(held) = &*self.upload.held.borrow() {
+                held.is_asked_for();
+            }
+            return Poll::Pending;
+        };
         let ended = match &frame {
             Some(Err(_)) => {
                 self.upload.broke_off.set(true);
@@ -74,10 +82,16 @@ impl Body for ClientBody {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.upload.bytes.update(|before| before + bytes);
+                if let Some(held) = &mut *self.upload.held.borrow_mut() {
+                    held.went_on(bytes, Instant::now);
+                }
                 self.body.is_end_stream()
             }
             None => true,
         };
+        if ended {
+            self.upload.held.take();
+        }
         if let (true, Some(activity)) = (ended, &self.activity) {
             activity.body_ended();
         }
@@ -142,6 +156,8 @@ fn whole_size(bytes: &Option<Bytes>) -> SizeHint {
 /// Watches a response body go by. Dropped when the body has ended or nobody wants it any more.
 pub trait Observer {
     fn data(&mut self, bytes: &Bytes);
+    /// The client asked for more than has come.
+    fn waits(&mut self);
     fn trailers(&mut self, trailers: &HeaderMap);
     fn failed(&mut self, error: &hyper::Error);
     /// The exchange's deadline passed.
@@ -170,7 +186,7 @@ impl<O> ResponseBody<O> {
 
 impl<O: Observer + Unpin> ResponseBody<O> {
     /// A body that is over before it starts settles at once.
-    pub fn streamed(body: Incoming, deadline: Option<Instant>, mut observer: O) -> Self {
+    pub fn streamed(body: Incoming, deadline: Option<Deadline>, mut observer: O) -> Self {
         if body.is_end_stream() {
             observer.ended();
             return ResponseBody::Local(None);
@@ -199,6 +215,9 @@ impl<O: Observer + Unpin> Body for ResponseBody<O> {
                 observer,
             } => {
                 let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+                    if let Some(watching) = observer {
+                        watching.waits();
+                    }
                     let Some(deadline) = deadline else {
                         return Poll::Pending;
                     };

@@ -402,7 +402,10 @@ impl Forward<'_> {
             let request = Request::from_parts(parts, payload.next());
             let (reused, shared) = match &connection {
                 Connection::H1(pooled) => (pooled.reused, None),
-                Connection::H2 { generation, .. } => (false, Some(*generation)),
+                Connection::H2(shared) => {
+                    exchange.shares(&shared.holders);
+                    (false, Some(shared.generation))
+                }
             };
             let (result, pooled) = exchange_over(connection, request).await;
             if let (Err((error, unsent)), Some(generation)) = (&result, shared)
@@ -508,8 +511,8 @@ async fn exchange_over(
             let pooled = sent.is_ok().then_some(pooled);
             (sent, pooled)
         }
-        Connection::H2 { mut sender, .. } => {
-            let sent = sender.try_send_request(request).await;
+        Connection::H2(mut shared) => {
+            let sent = shared.sender.try_send_request(request).await;
             (
                 sent.map_err(|mut error| (error.take_message(), error.into_error()))
                     .map_err(|(m, e)| (e, m)),

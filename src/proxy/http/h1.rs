@@ -16,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::MissedTickBehavior;
 
 use super::{
-    activity::{Activity, Next, Ticks, Watched},
+    activity::{Activity, Allowed, Next, Ticks, Watched},
     context::Context,
     exchange,
-    pool::MAX_HEADER_LIST,
+    pool::{H1_BUFFER, MAX_HEADER_LIST},
 };
 use crate::{
     proxy::io::Stream,
@@ -93,7 +93,7 @@ async fn exchanges<D: Future<Output = ()>>(
                 Pin::new(&mut connection).graceful_shutdown();
                 break connection.await;
             }
-            _ = every.tick() => match ticks.tick(&activity, HEAD_TICKS) {
+            _ = every.tick() => match ticks.tick(&activity, allowed(context)) {
                 Next::Go => idle = Duration::ZERO,
                 Next::Park if parkable => {
                     let parts = connection.into_parts()?;
@@ -109,6 +109,10 @@ async fn exchanges<D: Future<Output = ()>>(
                     slow_head(context);
                     return None;
                 }
+                Next::Stalled => {
+                    tracing::info!(client = %context.client, "the client takes nothing of its answer: connection cut");
+                    return None;
+                }
             },
         }
     };
@@ -121,6 +125,15 @@ async fn exchanges<D: Future<Output = ()>>(
 /// How long a connection may be silent between two exchanges.
 fn idle_timeout(context: &Context) -> Duration {
     context.upstream.view().policy.timeouts.idle
+}
+
+/// A client that takes nothing of its answer for as long as it may be silent has given it up.
+fn allowed(context: &Context) -> Allowed {
+    let answer = idle_timeout(context).div_duration_f64(TICK).ceil();
+    Allowed {
+        head: HEAD_TICKS,
+        answer: answer as u32,
+    }
 }
 
 fn slow_head(context: &Context) {
@@ -138,6 +151,7 @@ pub(crate) fn http1() -> http1::Builder {
     builder
         .header_read_timeout(None)
         .preserve_header_case(true)
+        .max_buf_size(H1_BUFFER)
         .max_header_size(MAX_HEADER_LIST as usize)
         // The application's own date goes through; a second one would not be its word.
         .auto_date_header(false);

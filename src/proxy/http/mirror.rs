@@ -80,7 +80,7 @@ async fn copy(
         .await?
     {
         Connection::H1(mut pooled) => pooled.sender.send_request(request).await?,
-        Connection::H2 { mut sender, .. } => sender.send_request(request).await?,
+        Connection::H2(mut shared) => shared.sender.send_request(request).await?,
     };
     attempt.judge(
         crate::resilience::classify::http_status(response.status().as_u16()),

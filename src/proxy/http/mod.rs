@@ -9,6 +9,7 @@ mod exchange;
 mod fallback;
 mod forward;
 pub(crate) mod h1;
+mod held;
 pub(crate) mod kind;
 mod local_executor;
 mod mirror;

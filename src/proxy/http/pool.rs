@@ -4,7 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
-    rc::Rc,
+    rc::{Rc, Weak},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::{
     batch::{self, Batched},
     body::RequestBody,
+    held::Holders,
 };
 use crate::{
     discovery::model::Endpoint,
@@ -36,17 +37,32 @@ const MAX_IDLE: usize = 256;
 /// stalled reader takes the whole connection.
 pub const STREAM_WINDOW: u32 = 1 << 20;
 pub const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What is kept of one stream's body while its peer gives no window, in bytes. Hundreds of readers
+/// may stop at a time, and the proxy must stay below the memory that it is given.
+pub const SEND_BUFFER: usize = 256 << 10;
+/// What an HTTP/1 connection reads ahead, and what it keeps for a peer that does not read, in bytes:
+/// room for the largest head, and for a few system calls' worth of a body.
+pub const H1_BUFFER: usize = 128 << 10;
+/// Connections to one endpoint that are left to stalled readers: each costs up to its window, in
+/// memory. With more of them the newest is shared with whoever stalls it.
+const MAX_LEFT: usize = 8;
 /// What all the names and values of a head may take together, in bytes.
 pub const MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// A connection that can carry an exchange.
 pub enum Connection {
     H1(PooledH1),
-    H2 {
-        sender: H2,
-        /// For [`Pool::gone`].
-        generation: u64,
-    },
+    H2(SharedH2),
+}
+
+/// An HTTP/2 connection that many exchanges use at a time.
+#[derive(Clone)]
+pub struct SharedH2 {
+    pub sender: H2,
+    /// For [`Pool::gone`].
+    pub generation: u64,
+    /// Bodies on it that nobody reads.
+    pub holders: Rc<Holders>,
 }
 
 /// Which HTTP the endpoint is spoken to in.
@@ -79,8 +95,9 @@ struct Idle {
 #[derive(Default)]
 struct Peer {
     idle: RefCell<Vec<Idle>>,
-    /// With the number of the dial that it came from.
-    shared: RefCell<Option<(u64, H2)>>,
+    shared: RefCell<Option<SharedH2>>,
+    /// Earlier ones, left to bodies that nobody reads.
+    left: RefCell<Vec<Weak<Holders>>>,
     dials: Cell<u64>,
     /// Somebody is dialling the shared connection; the others wait for it.
     dialling: Cell<bool>,
@@ -100,15 +117,28 @@ impl Peer {
         Some(idle.remove(at).sender)
     }
 
-    fn take_shared(&self) -> Option<(u64, H2)> {
+    fn take_shared(&self) -> Option<SharedH2> {
         let mut shared = self.shared.borrow_mut();
-        if shared
-            .as_ref()
-            .is_some_and(|(_, sender)| sender.is_closed())
-        {
+        let current = shared.as_ref()?;
+        if current.sender.is_closed() || self.leaves(&current.holders) {
             *shared = None;
         }
         shared.clone()
+    }
+
+    /// Whether a connection is left to those who do not read from it.
+    fn leaves(&self, holders: &Rc<Holders>) -> bool {
+        if !holders.are_in_the_way(Instant::now) {
+            return false;
+        }
+        let mut left = self.left.borrow_mut();
+        left.retain(|holders| holders.strong_count() > 0);
+        let leaves = left.len() < MAX_LEFT;
+        if leaves {
+            tracing::debug!("a connection is left to bodies that nobody reads");
+            left.push(Rc::downgrade(holders));
+        }
+        leaves
     }
 }
 
@@ -166,10 +196,10 @@ impl Pool {
                 .get_h1(endpoint, peer, timeout, fresh)
                 .await
                 .map(Connection::H1),
-            Version::H2 => {
-                let (generation, sender) = self.get_h2(endpoint, peer, timeout).await?;
-                Ok(Connection::H2 { sender, generation })
-            }
+            Version::H2 => self
+                .get_h2(endpoint, peer, timeout)
+                .await
+                .map(Connection::H2),
         }
     }
 
@@ -207,6 +237,7 @@ impl Pool {
         let stream = self.dialer.dial(endpoint, Alpn::H1).await?;
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
+            .max_buf_size(H1_BUFFER)
             .max_header_size(MAX_HEADER_LIST as usize)
             .handshake(TokioIo::new(stream))
             .await
@@ -226,7 +257,7 @@ impl Pool {
         endpoint: &Endpoint,
         peer: Rc<Peer>,
         timeout: Duration,
-    ) -> Result<(u64, H2), DialError> {
+    ) -> Result<SharedH2, DialError> {
         loop {
             if let Some(sender) = peer.take_shared() {
                 return Ok(sender);
@@ -247,8 +278,13 @@ impl Pool {
             Ok(sender) => {
                 let generation = peer.dials.get() + 1;
                 peer.dials.set(generation);
-                *peer.shared.borrow_mut() = Some((generation, sender.clone()));
-                Ok((generation, sender))
+                let shared = SharedH2 {
+                    sender,
+                    generation,
+                    holders: Holders::new(),
+                };
+                *peer.shared.borrow_mut() = Some(shared.clone());
+                Ok(shared)
             }
             Err(error) => {
                 peer.failed.set(Some(error.reason()));
@@ -280,7 +316,7 @@ impl Pool {
         let mut shared = peer.shared.borrow_mut();
         if shared
             .as_ref()
-            .is_some_and(|(current, _)| *current == generation)
+            .is_some_and(|current| current.generation == generation)
         {
             *shared = None;
         }
@@ -295,7 +331,7 @@ impl Pool {
                 .shared
                 .borrow()
                 .as_ref()
-                .is_some_and(|(_, c)| !c.is_closed());
+                .is_some_and(|shared| !shared.sender.is_closed());
             !idle.is_empty() || shared || peer.dialling.get()
         });
     }
@@ -308,7 +344,7 @@ fn http2_builder(executor: batch::Executor<Stream>) -> http2::Builder<batch::Exe
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buf_size(STREAM_WINDOW as usize)
+        .max_send_buf_size(SEND_BUFFER)
         // A peer that vanished without a FIN is noticed while exchanges wait for it.
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))

@@ -10,7 +10,7 @@ use super::{
     context::Context,
     exchange, h1,
     local_executor::LocalExecutor,
-    pool::{CONNECTION_WINDOW, MAX_HEADER_LIST, STREAM_WINDOW, Version},
+    pool::{CONNECTION_WINDOW, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, Version},
 };
 use crate::{proxy::io::Stream, telemetry::drain};
 
@@ -63,7 +63,7 @@ fn http2(mesh: bool) -> http2::Builder<LocalExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buf_size(STREAM_WINDOW as usize)
+        .max_send_buf_size(SEND_BUFFER)
         .auto_date_header(false)
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(20));

@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use super::{
     activity::Open,
     body::{Observer, Upload},
+    held::{Held, Holders},
     kind,
     pool::PooledH1,
     stale::StaleCopy,
@@ -114,6 +115,8 @@ pub struct Exchange {
     pub attempt: Option<Attempt>,
     /// The HTTP/1.1 connection that the answer comes by: back to the pool after its last byte.
     pub connection: Option<PooledH1>,
+    /// The answer's body, where it comes by a connection that others share.
+    held: Option<Held>,
     /// A copy of the answer for the stale fallback, where the policy has one.
     pub copy: Option<StaleCopy>,
     pub grpc: bool,
@@ -139,6 +142,7 @@ impl Exchange {
             passes: Vec::new(),
             attempt: None,
             connection: None,
+            held: None,
             copy: None,
             grpc,
             status: None,
@@ -146,6 +150,14 @@ impl Exchange {
             grpc_status: None,
             received: 0,
             complete: false,
+        }
+    }
+
+    /// A try goes over a connection that others use too.
+    pub fn shares(&mut self, holders: &Rc<Holders>) {
+        self.held = Some(Held::by(holders));
+        if let Some(upload) = &self.upload {
+            upload.held.replace(Some(Held::by(holders)));
         }
     }
 
@@ -213,11 +225,20 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 impl Observer for Exchange {
     fn data(&mut self, bytes: &Bytes) {
         self.received += bytes.len() as u64;
+        if let Some(held) = &mut self.held {
+            held.went_on(bytes.len() as u64, Instant::now);
+        }
         if let Some(copy) = &mut self.copy {
             copy.push(bytes);
         }
         if self.grpc {
             self.judge(CallResult::Success, None);
+        }
+    }
+
+    fn waits(&mut self) {
+        if let Some(held) = &self.held {
+            held.is_asked_for();
         }
     }
 
@@ -240,6 +261,7 @@ impl Observer for Exchange {
 
     fn ended(&mut self) {
         self.complete = true;
+        self.held = None;
         if let Some(connection) = self.connection.take() {
             connection.release(Instant::now());
         }
