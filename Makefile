@@ -65,9 +65,20 @@ crds: setup ## Write the chart's CRDs anew from the Rust types
 	UPDATE_CRDS=1 $(CARGO) test --lib crds_tests
 
 .PHONY: deny
-deny: ## Licences, advisories, duplicates (needs cargo-deny)
-	@command -v cargo-deny >/dev/null || { echo "missing: cargo-deny. Run: cargo install --locked cargo-deny" >&2; exit 1; }
-	cargo deny check
+deny: ## Licences, duplicates, sources and advisories of the dependencies
+	@scripts/deny
+
+.PHONY: sbom
+sbom: ## Print what the binary is made of, as CycloneDX
+	@scripts/sbom
+
+.PHONY: soak
+soak: setup ## Mixed traffic, churn, edits and rotation for DURATION (10m, 1h); CSV and plot in target/soak
+	OUTRIGGER_SOAK=$(or $(DURATION),10m) $(CARGO) test --test it soak::memory -- --nocapture
+
+.PHONY: reliability
+reliability: setup ## Make every fault under load and write docs/reliability.md anew (PAUSE=seconds for processes that are stopped)
+	@scripts/reliability
 
 .PHONY: setup
 setup: ## Say what this machine lacks for building, and how to get it

@@ -1,6 +1,6 @@
 //! `outrigger controller`: the control plane, on Kubernetes or from a registry file.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +11,7 @@ use crate::{
         kubernetes::{self, Listen, config::MeshConfig},
     },
     telemetry::logging::{self, LogFormat, LogLevel},
+    units::duration,
 };
 
 /// Run the control plane: on Kubernetes, or from a registry file where there is none.
@@ -23,6 +24,10 @@ pub(super) struct ControllerArgs {
     /// The certificate authority's directory, made on the first run; with --registry.
     #[arg(long, value_name = "DIR", requires = "registry")]
     ca_dir: Option<PathBuf>,
+    /// How long certificates are valid, with --registry; renewed at 50 to 80 % of that
+    /// [default: 24h].
+    #[arg(long, value_name = "DURATION", requires = "registry", value_parser = duration::parse)]
+    certificate_lifetime: Option<Duration>,
     /// Check the registry and exit.
     #[arg(long, requires = "registry")]
     check: bool,
@@ -78,7 +83,9 @@ impl ControllerArgs {
         )?;
         logging::init(&self.log, LogFormat::Text)?;
         let listen = self.listen.unwrap_or(([127, 0, 0, 1], 14030).into());
-        block_on(from_file(Options::new(registry, listen, ca_dir)))
+        let mut options = Options::new(registry, listen, ca_dir);
+        options.lifetime = self.certificate_lifetime.unwrap_or(options.lifetime);
+        block_on(from_file(options))
     }
 }
 

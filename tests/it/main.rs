@@ -2,6 +2,7 @@
 
 mod access;
 mod discovery;
+mod faults;
 mod harness;
 mod hostile;
 mod inside;
@@ -11,3 +12,5 @@ mod netns;
 mod policies;
 mod probes;
 mod protocols;
+mod soak;
+mod supply;

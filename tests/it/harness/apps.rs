@@ -72,7 +72,11 @@ impl App {
 
 /// Go's net/http: see apps/origin.go for what it answers.
 pub fn go() -> App {
-    let addr = free_addr();
+    go_at(free_addr())
+}
+
+/// As [`go`], where another was.
+pub fn go_at(addr: SocketAddr) -> App {
     App::start("go origin", addr, go_origin().arg(addr.to_string()))
 }
 

@@ -4,14 +4,15 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use outrigger::controller::token::{self, TokenDigest};
 use tempfile::TempDir;
 
-use super::{Process, Response, Wire, free_addr, tools::command, wait};
+pub use super::proxy::{Around, Disk, Proxy, token_file};
+use super::{Process, Response, Wire, free_addr, proxy::set_clock, tools::command, wait};
 
 /// The virtual address of the service that the tests call.
 pub const SERVICE: &str = "198.18.0.10:80";
@@ -26,8 +27,9 @@ pub struct Plan {
     /// Where the client's proxy finds the server's: for a test that puts something between.
     detour: Option<SocketAddr>,
     inbound: SocketAddr,
-    open_files: Option<u32>,
+    around: Around,
     args: Vec<String>,
+    controller_args: Vec<String>,
 }
 
 impl Plan {
@@ -39,8 +41,9 @@ impl Plan {
             access: String::new(),
             detour: None,
             inbound: free_addr(),
-            open_files: None,
+            around: Around::default(),
             args: Vec::new(),
+            controller_args: Vec::new(),
         }
     }
 
@@ -74,7 +77,19 @@ impl Plan {
 
     /// The limit on open files of both proxies.
     pub fn open_files(mut self, limit: u32) -> Self {
-        self.open_files = Some(limit);
+        self.around.open_files = Some(limit);
+        self
+    }
+
+    /// What the system is like for both proxies.
+    pub fn around(mut self, around: Around) -> Self {
+        self.around = around;
+        self
+    }
+
+    /// More arguments for the controller.
+    pub fn controller_args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.controller_args.extend(args.map(str::to_owned));
         self
     }
 
@@ -135,16 +150,9 @@ pub struct Mesh {
     pub server: Proxy,
     /// Where the server's proxy takes what comes from the network.
     pub inbound: SocketAddr,
+    /// Where the controller listens.
+    pub control: SocketAddr,
     files: TempDir,
-}
-
-/// One `outrigger proxy`, which can be started again.
-pub struct Proxy {
-    pub process: Process,
-    admin: SocketAddr,
-    name: &'static str,
-    args: Vec<String>,
-    open_files: Option<u32>,
 }
 
 impl Mesh {
@@ -157,12 +165,12 @@ impl Mesh {
         let files = tempfile::tempdir().expect("a place for files");
         let (addr, control) = (free_addr(), free_addr());
         plan.write_registry(files.path());
-        let controller = start_controller(files.path(), control);
+        let controller = start_controller_with(files.path(), control, &plan.controller_args);
         let inbound = format!("inbound:{}={}", plan.inbound, plan.app);
         let outbound = format!("outbound:{addr}={SERVICE}");
         let start = |name, forward: &str| {
             let (args, files) = (&plan.args, files.path());
-            Proxy::start(name, forward, files, control, args, plan.open_files)
+            Proxy::start(name, forward, files, control, args, &plan.around)
         };
         let (server, client) = (start("server", &inbound), start("client", &outbound));
         Self {
@@ -171,13 +179,37 @@ impl Mesh {
             client,
             server,
             inbound: plan.inbound,
+            control,
             files,
         }
     }
 
+    /// Starts another of the proxies in place of the client's, with other arguments.
+    pub fn replace_client(&mut self, more: &[String]) {
+        self.client.process.kill();
+        let forward = format!("outbound:{}={SERVICE}", self.addr);
+        let (files, control) = (self.files.path(), self.control);
+        self.client = Proxy::start("client", &forward, files, control, more, &Around::default());
+    }
+
+    /// Starts the controller again, once it was killed.
+    pub fn restart_controller(&mut self) {
+        self.controller = start_controller(self.files.path(), self.control);
+    }
+
+    /// Puts the wall clock of a proxy with a clock of its own forward or back: `+26h`, `-90s`.
+    pub fn set_clock(&self, name: &str, offset: &str) {
+        set_clock(self.files.path(), name, offset);
+    }
+
+    /// A file of the mesh's: of the authority in `ca/`, of a proxy in `NAME-snapshot/`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
     /// Replaces a text in the registry, which the controller follows.
     pub fn edit_registry(&self, from: &str, to: &str) {
-        let file = self.files.path().join("registry.yaml");
+        let file = self.file("registry.yaml");
         let text = fs::read_to_string(&file).expect("it was written");
         assert!(text.contains(from), "{from:?} is not in:\n{text}");
         let new = file.with_extension("new");
@@ -218,120 +250,11 @@ impl Mesh {
     }
 }
 
-impl Proxy {
-    /// Starts it, and waits until it is ready.
-    pub fn start(
-        name: &'static str,
-        forward: &str,
-        dir: &Path,
-        controller: SocketAddr,
-        more: &[String],
-        open_files: Option<u32>,
-    ) -> Self {
-        let admin = free_addr();
-        let file = |file: &str| dir.join(file).display().to_string();
-        let mut args: Vec<String> = ["--no-intercept", "--trace-ratio", "1", "--forward", forward]
-            .map(Into::into)
-            .into();
-        args.extend([
-            "--identity".into(),
-            format!("spiffe://{TRUST_DOMAIN}/ns/it/sa/{name}"),
-        ]);
-        args.extend([
-            "--admin".into(),
-            admin.to_string(),
-            "--controller".into(),
-            controller.to_string(),
-        ]);
-        args.extend([
-            "--trust-anchors".into(),
-            file("ca/root.pem"),
-            "--token-file".into(),
-            file(&token_file(name)),
-        ]);
-        args.extend(["--snapshot-dir".into(), file(&format!("{name}-snapshot"))]);
-        args.extend(more.iter().cloned());
-        let process = start_proxy(name, &args, open_files);
-        let mut proxy = Self {
-            process,
-            admin,
-            name,
-            args,
-            open_files,
-        };
-        proxy.until_ready();
-        proxy
-    }
-
-    /// Starts it again, with nothing but what it left on disk.
-    pub fn restart(&mut self) {
-        self.process.kill();
-        self.process = start_proxy(self.name, &self.args, self.open_files);
-        self.until_ready();
-    }
-
-    /// Waits until what it knows is on disk.
-    pub fn until_saved(&self) {
-        let at = self
-            .args
-            .iter()
-            .position(|arg| arg == "--snapshot-dir")
-            .expect("always given");
-        let snapshot = Path::new(&self.args[at + 1]).join("discovery.json");
-        let saved = || fs::read_to_string(&snapshot).is_ok_and(|text| text.contains("it/app:80"));
-        wait::until("the snapshot is written", saved);
-    }
-
-    fn until_ready(&mut self) {
-        let what = format!("the {}'s proxy is ready", self.name);
-        wait::until(&what, || {
-            assert!(
-                self.process.exited().is_none(),
-                "it ended: {}",
-                self.process.log()
-            );
-            self.admin("/ready")
-                .is_some_and(|answer| answer.status == 200)
-        });
-    }
-
-    /// # Panics
-    /// When the admin port does not answer.
-    pub fn metrics(&self) -> String {
-        self.admin("/metrics")
-            .expect("the admin port answers")
-            .text()
-    }
-
-    /// What the admin port shows under a path.
-    pub fn admin(&self, path: &str) -> Option<Response> {
-        let mut wire = Wire::try_connect(self.admin).ok()?;
-        wire.try_send(format!("GET {path} HTTP/1.1\r\nHost: admin\r\n\r\n"))
-            .ok()?;
-        wire.try_response("GET").ok()
-    }
-}
-
-pub fn token_file(name: &str) -> String {
-    format!("{name}.token")
-}
-
-fn start_proxy(name: &str, args: &[String], open_files: Option<u32>) -> Process {
-    let outrigger = env!("CARGO_BIN_EXE_outrigger");
-    let mut command = match open_files {
-        None => Command::new(outrigger),
-        Some(limit) => {
-            let mut prlimit = command("prlimit");
-            prlimit
-                .arg(format!("--nofile={limit}:{limit}"))
-                .arg(outrigger);
-            prlimit
-        }
-    };
-    Process::start(&format!("{name}'s proxy"), command.arg("proxy").args(args))
-}
-
 pub fn start_controller(dir: &Path, listen: SocketAddr) -> Process {
+    start_controller_with(dir, listen, &[])
+}
+
+fn start_controller_with(dir: &Path, listen: SocketAddr, more: &[String]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
     command
         .arg("controller")
@@ -341,7 +264,8 @@ pub fn start_controller(dir: &Path, listen: SocketAddr) -> Process {
         .arg("--ca-dir")
         .arg(dir.join("ca"))
         .arg("--listen")
-        .arg(listen.to_string());
+        .arg(listen.to_string())
+        .args(more);
     let mut process = Process::start("controller", &mut command);
     wait::until("the controller listens", || {
         assert!(process.exited().is_none(), "it ended: {}", process.log());

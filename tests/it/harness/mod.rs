@@ -2,10 +2,12 @@
 //! it, and conditions to wait for. A test reads: start an app, a mesh in front; ask; assert.
 
 pub mod apps;
+pub mod forge;
 pub mod h2;
 pub mod mesh;
 mod ports;
 mod process;
+mod proxy;
 pub mod recorder;
 pub mod tools;
 pub mod wait;

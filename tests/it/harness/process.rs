@@ -78,9 +78,12 @@ impl Process {
         wait::until_some(&what, || self.exited())
     }
 
+    /// Ends it, if it has not ended by itself.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        self.wait();
+        if self.exited().is_none() {
+            self.signal(Signal::KILL);
+            self.wait();
+        }
     }
 
     pub fn log(&self) -> String {
@@ -89,11 +92,15 @@ impl Process {
 
     /// The most memory that it ever had resident, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("a running process has a status");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .find_map(|line| line.strip_prefix(name))
             .expect("Linux counts it");
         let kib: u64 = line
             .trim()
@@ -101,6 +108,11 @@ impl Process {
             .parse()
             .expect("a number of kB");
         kib * 1024
+    }
+
+    /// What it has resident now, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
     }
 
     pub fn open_files(&self) -> usize {

@@ -49,6 +49,19 @@ fn postgres_dirs() -> Vec<PathBuf> {
         .collect()
 }
 
+/// The library that tells a process another time.
+pub fn faketime() -> PathBuf {
+    const LIBRARY: &str = "faketime/libfaketime.so.1";
+    let by_machine = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let found = by_machine
+        .map(|machine| machine.path().join(LIBRARY))
+        .find(|file| file.is_file());
+    found.unwrap_or_else(|| missing("libfaketime"))
+}
+
 fn missing(what: &str) -> ! {
     panic!("{what} is not installed: run scripts/test-tools (as root, on Debian)")
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use super::wait::DEADLINE;
@@ -52,6 +53,18 @@ impl Wire {
     /// When nothing listens there.
     pub fn connect(addr: SocketAddr) -> Self {
         Self::try_connect(addr).unwrap_or_else(|error| panic!("{addr}: {error}"))
+    }
+
+    /// Waits longer than others for what it reads.
+    pub fn connect_for(addr: SocketAddr, patience: Duration) -> Self {
+        let wire = Self::connect(addr);
+        wire.patience(patience);
+        wire
+    }
+
+    pub fn patience(&self, patience: Duration) {
+        let set = self.stream.set_read_timeout(Some(patience));
+        set.expect("a timeout above zero");
     }
 
     pub fn try_connect(addr: SocketAddr) -> io::Result<Self> {

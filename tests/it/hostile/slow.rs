@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     thread,
+    time::Duration,
 };
 
 use crate::harness::{MIB, Mesh, Wire, apps, mesh::Plan, run, tools::command};
@@ -108,4 +109,18 @@ fn heads_that_never_end_hold_nobody_up() {
         2,
         "none of them reached the application"
     );
+}
+
+/// Thirty seconds, as docs/reasons.md says of `head-timeout`; nothing else is waited for.
+#[test]
+fn a_head_that_does_not_end_is_cut() {
+    let app = apps::go();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    let mut wire = Wire::connect_for(mesh.addr, Duration::from_secs(60));
+    wire.send("GET /slow HTTP/1.1\r\nHost: app.test\r\nX-Pad: ");
+    assert!(wire.take_all().is_empty(), "cut without an answer");
+    let cut =
+        "outrigger_connections_refused_total{direction=\"outbound\",reason=\"head-timeout\"} 1";
+    assert!(mesh.client.metrics().lines().any(|line| line == cut));
+    assert_eq!(app.count("requests"), 0);
 }

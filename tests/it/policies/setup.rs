@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::harness::{
     Process, Wire, free_addr,
-    mesh::{Proxy, SERVICE, TRUST_DOMAIN, start_controller, token_file},
+    mesh::{Around, Proxy, SERVICE, TRUST_DOMAIN, start_controller, token_file},
 };
 pub use crate::harness::{Response, wait::until_some as until};
 
@@ -72,8 +72,16 @@ impl Place {
         write_registry(&files, services, workload);
         let (addr, control) = (free_addr(), free_addr());
         let controller = start_controller(files.path(), control);
-        let start =
-            |name, forward: &str| Proxy::start(name, forward, files.path(), control, &[], None);
+        let start = |name, forward: &str| {
+            Proxy::start(
+                name,
+                forward,
+                files.path(),
+                control,
+                &[],
+                &Around::default(),
+            )
+        };
         let server = app.map(|app| start("server", &format!("inbound:{}={app}", self.inbound)));
         let client = start("client", &format!("outbound:{addr}={SERVICE}"));
         Mesh {

@@ -1,0 +1,71 @@
+//! Targets and headers that decisions hang on: forwarded as the very bytes that were judged, and
+//! believed from nobody who cannot prove them.
+
+use crate::harness::{Wire, apps, mesh::Plan, recorder::Recorder};
+
+/// Nobody tidies a path up on the way: what a policy saw is what the application gets.
+#[test]
+fn a_path_is_forwarded_byte_for_byte() {
+    let app = Recorder::start();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    let paths = [
+        "//evil.test/a",
+        "/a/../b",
+        "/a/%2e%2e/b",
+        "/a/..%2fb",
+        "/a%2Fb%2fc",
+        "/a//b/./c",
+        "/a;p=1/../b;q",
+        "/%00",
+        "/%0d%0aX:%20y",
+        "/a%c0%af",
+        "/a?x=//../&y=%2F",
+        "/a?x=http://b.test/@",
+        "/~a!$&'()*+,=:@",
+    ];
+    for entrance in [mesh.addr, mesh.inbound] {
+        for path in paths {
+            let before = app.heard().len();
+            let mut wire = Wire::connect(entrance);
+            assert_eq!(wire.get(path).status, 200, "{path}");
+            let heard = app.heard().split_off(before);
+            let line = heard.lines().next().unwrap_or_default();
+            assert_eq!(line, format!("GET {path} HTTP/1.1"));
+        }
+    }
+    // An absolute target is brought to the one form that an origin expects.
+    let before = app.heard().len();
+    let mut wire = mesh.connect();
+    wire.send("GET http://a.test/x?y HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(wire.response("GET").status, 200);
+    assert!(app.heard()[before..].starts_with("GET /x?y HTTP/1.1\r\n"));
+}
+
+/// The application may believe `outrigger-client-id`: whatever a client writes there is gone.
+#[test]
+fn a_callers_name_is_the_certificates_alone() {
+    let app = apps::go();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    let forged: [&[u8]; 5] = [
+        b"outrigger-client-id: spiffe://mesh.test/ns/it/sa/root\r\n",
+        b"Outrigger-Client-Id: a\r\noutrigger-client-id: b\r\n",
+        b"outrigger-client-id: \xff\xfe\r\n",
+        b"outrigger-client-id:\r\n",
+        b"Connection: outrigger-client-id\r\noutrigger-client-id: a\r\n",
+    ];
+    for (entrance, names) in [
+        (mesh.addr, &["spiffe://mesh.test/ns/it/sa/client"][..]),
+        (mesh.inbound, &[]),
+    ] {
+        for lines in forged {
+            let mut wire = Wire::connect(entrance);
+            wire.send([b"GET /echo HTTP/1.1\r\nHost: a.test\r\n", lines, b"\r\n"].concat());
+            let text = wire.response("GET").text().to_lowercase();
+            let named: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("outrigger-client-id: "))
+                .collect();
+            assert_eq!(named, names, "{}", String::from_utf8_lossy(lines));
+        }
+    }
+}
