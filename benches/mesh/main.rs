@@ -50,7 +50,7 @@ struct Args {
     /// Rounds; in each, every setup is measured once [default: 3; 1 with --quick].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Seconds of each measurement, 0.1 to 10 [default: 1.5; 0.8 with --quick].
+    /// Seconds of each measurement, 0.1 to 10 [default: 1.2; 0.6 with --quick].
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// Where to write the numbers.
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
 
 /// Says whether everything could be measured.
 fn run(args: &Args) -> anyhow::Result<bool> {
-    let (rounds, seconds) = if args.quick { (1, 0.8) } else { (3, 1.5) };
+    let (rounds, seconds) = if args.quick { (1, 0.6) } else { (3, 1.2) };
     let (rounds, seconds) = (
         args.rounds.unwrap_or(rounds),
         args.seconds.unwrap_or(seconds),

@@ -3,12 +3,13 @@
 
 use std::{
     cell::RefCell,
+    ops::Range,
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use outrigger::discovery::{ClientOptions, DiscoveryClient, State, model::ServiceKey};
 use rustix::time::ClockId;
 use tokio::{runtime::Runtime, sync::oneshot};
@@ -22,8 +23,8 @@ use crate::setup::PROXY_ID;
 
 /// Proxies that connect at the same time: more would only wait for each other.
 const AT_ONCE: usize = 100;
-/// Until all know of something; a storm is given as long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// For all proxies together, whether they connect, come back after a storm or hear of a change.
+const PATIENCE: Duration = Duration::from_secs(90);
 const THREADS: usize = 2;
 
 /// A proxy has been told how often the endpoints have moved.
@@ -71,35 +72,45 @@ impl Fleet {
                 let _ = runtime.block_on(stopped);
             });
         }
+        let end = Instant::now() + PATIENCE;
         for first in (0..count).step_by(AT_ONCE) {
             let batch = first..count.min(first + AT_ONCE);
             for proxy in batch.clone() {
                 let (options, sender) = (options.clone(), sender.clone());
                 handles[proxy % THREADS].spawn(follow(options, proxy, sender));
             }
-            fleet.wait(|known| known[batch.clone()].iter().all(|(_, at)| *at > 0))?;
+            fleet.wait(batch, 0, end)?;
         }
         Ok(fleet)
     }
 
     /// Waits until all know that the endpoints have moved so often.
     pub fn all_know(&self, generation: u32) -> anyhow::Result<Known> {
-        self.wait(|known| known.iter().all(|(known, _)| *known >= generation))?;
+        let everyone = 0..self.known.borrow().len();
+        self.wait(everyone, generation, Instant::now() + PATIENCE)?;
         let known = self.known.borrow();
         Ok(Known(known.iter().map(|(_, at)| *at).collect()))
     }
 
-    fn wait(&self, is_enough: impl Fn(&[(u32, u64)]) -> bool) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
+    fn wait(&self, proxies: Range<usize>, generation: u32, end: Instant) -> anyhow::Result<()> {
         let mut known = self.known.borrow_mut();
-        while !is_enough(&known) {
-            let left = end.saturating_duration_since(Instant::now());
-            ensure!(!left.is_zero(), "not all proxies know within {PATIENCE:?}");
-            let next = self.told.recv_timeout(left);
-            let next = next.with_context(|| format!("not all proxies know within {PATIENCE:?}"))?;
-            known[next.proxy] = (next.generation, next.at);
-            for next in self.told.try_iter() {
-                known[next.proxy] = (next.generation, next.at);
+        let knows = |(known, at): (u32, u64)| at > 0 && known >= generation;
+        let all = proxies.len();
+        let mut left = known[proxies.clone()]
+            .iter()
+            .filter(|known| !knows(**known))
+            .count();
+        while left > 0 {
+            let patience = end.saturating_duration_since(Instant::now());
+            let told = self.told.recv_timeout(patience);
+            let told = told.with_context(|| {
+                let first = proxies.start;
+                format!("of {all} proxies from {first} on, {left} do not know in time")
+            })?;
+            let now = (told.generation, told.at);
+            let before = std::mem::replace(&mut known[told.proxy], now);
+            if proxies.contains(&told.proxy) && knows(now) && !knows(before) {
+                left -= 1;
             }
         }
         Ok(())

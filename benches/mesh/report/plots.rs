@@ -96,7 +96,13 @@ fn by_case<'a>(results: &Results, part: Part, title: &'a str, metric: Metric) ->
         title,
         unit: metric.form().0,
         series: series.collect(),
-        labels: cases,
+        labels: cases
+            .iter()
+            .map(|case| {
+                case.replace("connection", "conn.")
+                    .replace("conn.s", "conn.")
+            })
+            .collect(),
     })
 }
 

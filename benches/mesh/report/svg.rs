@@ -7,7 +7,7 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 64.0;
 const PLOT_HEIGHT: f64 = 240.0;
-const BOTTOM: f64 = 46.0;
+const BOTTOM: f64 = 72.0;
 /// Told apart by the colour-blind too (after Okabe and Ito).
 const COLOURS: [&str; 6] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#999999",
@@ -145,17 +145,34 @@ impl Plot<'_> {
         }
         for (at, label) in self.labels.iter().enumerate() {
             let x = LEFT + self.step() * (at as f64 + 0.5);
-            // In two lines where it says two things.
-            let y = TOP + PLOT_HEIGHT + 18.0;
-            for (nth, line) in label.splitn(2, ", ").enumerate() {
-                put(
-                    &mut svg,
-                    &text(x, y + 15.0 * nth as f64, "middle", 11, line),
-                );
+            for (nth, line) in wrapped(label, self.step()).iter().enumerate() {
+                let y = TOP + PLOT_HEIGHT + 16.0 + 12.0 * nth as f64;
+                put(&mut svg, &text(x, y, "middle", 10, line));
             }
         }
         svg
     }
+}
+
+/// A label in lines that are as wide as there is room, and anew after each comma.
+fn wrapped(label: &str, room: f64) -> Vec<String> {
+    const CHARACTER: f64 = 5.6;
+    let mut lines: Vec<String> = Vec::new();
+    for words in label.split(", ") {
+        let mut line = String::new();
+        for word in words.split(' ') {
+            let length = line.chars().count() + 1 + word.chars().count();
+            if !line.is_empty() && length as f64 * CHARACTER > room {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line += " ";
+            }
+            line += word;
+        }
+        lines.push(line);
+    }
+    lines
 }
 
 fn colour(nth: usize) -> &'static str {
