@@ -44,6 +44,17 @@ pub fn detect(bytes: &[u8]) -> Detected {
     }
 }
 
+/// Whether a server's first bytes are HTTP/2's SETTINGS: a server may send them before its client
+/// has said anything (RFC 9113 3.4), and is not the one who speaks first for that.
+pub fn is_http2_server(bytes: &[u8]) -> bool {
+    const SETTING: u32 = 6;
+    let Some(([a, b, c, kind, flags, stream @ ..], _)) = bytes.split_first_chunk::<9>() else {
+        return false;
+    };
+    let length = u32::from_be_bytes([0, *a, *b, *c]);
+    length.is_multiple_of(SETTING) && (*kind, *flags, *stream) == (0x04, 0, [0; 4])
+}
+
 /// A method, a space, and `HTTP/` after another one in the same line. The method alone is no
 /// sign: Redis too knows `GET key`.
 fn detect_http1(bytes: &[u8]) -> Detected {

@@ -103,9 +103,12 @@ struct Inbound {
 }
 
 impl Inbound {
-    /// Nobody reaches the application before it is known that they may.
+    /// Nobody reaches the application before it is known that they may, and none who is to speak
+    /// first gains by it.
     fn may_dial_at_once(&self) -> bool {
-        self.mtls == MtlsMode::Permissive && self.worker.own.takes_bytes(None, self.port())
+        self.mtls == MtlsMode::Permissive
+            && !self.protocol.is_http()
+            && self.worker.own.takes_bytes(None, self.port())
     }
 
     fn port(&self) -> u16 {

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    detect::{Detected, detect},
+    detect::{Detected, detect, is_http2_server},
     io::Stream,
 };
 
@@ -92,6 +92,10 @@ pub async fn open<E>(
         }
         spoke = upstream.read_buf(&mut early) => {
             spoke.map_err(client_gone)?;
+            if is_http2_server(&early) {
+                drop(upstream);
+                return recognise(client, &mut read).await.map_err(client_gone);
+            }
         }
         () = tokio::time::sleep(PATIENCE.silence) => {
             return Err(client_gone(io::ErrorKind::TimedOut.into()));
@@ -161,6 +165,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::proxy::io::Rewind;
 
     const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_secs(600);
@@ -195,6 +200,26 @@ mod tests {
         let opening = recognise_within(&mut client, &mut read, patience).await;
         assert_eq!(opening.err().unwrap().kind(), io::ErrorKind::TimedOut);
         assert_eq!(&*read, b"GET /", "read, and waited for more");
+    }
+
+    #[tokio::test]
+    async fn a_server_of_http2_does_not_speak_first() {
+        let (mut client, mut far) = pair().await;
+        let dial = async {
+            let (near, mut server) = pair().await;
+            server
+                .write_all(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9])
+                .await?;
+            // Only when the server has been heard does the client begin.
+            tokio::spawn(async move {
+                let closed = server.read(&mut [0]).await;
+                far.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+                (closed, far.read(&mut [0]).await)
+            });
+            Ok::<_, io::Error>(Stream::Plain(Rewind::new(Bytes::new(), near)))
+        };
+        let opening = open(&mut client, dial).await;
+        assert!(matches!(opening, Ok(Opening::Tls(_))), "the client decides");
     }
 
     #[tokio::test]
