@@ -1,5 +1,5 @@
-//! Keeps the webhook's certificate: every replica serves with what the Secret holds, the leader
-//! makes and renews it, and tells the API server what to believe.
+//! Keeps the webhook's certificate: every replica serves with what the Secret holds and makes it
+//! where there is none, the leader renews it and tells the API server what to believe.
 
 use std::{
     future::Future,
@@ -93,6 +93,7 @@ impl WebhookKeeper {
             objects::follow(self.secrets.clone(), NAME, &self.secret),
             objects::follow(self.injectors.clone(), INJECTOR, &self.injector),
             self.serve_with_it(),
+            self.make_where_absent(),
         );
     }
 
@@ -111,6 +112,39 @@ impl WebhookKeeper {
                 return;
             }
         }
+    }
+
+    /// Not the leader's part alone: a replica is ready once it serves, and the leader may be of an
+    /// older version, which is replaced only when this one is ready, and makes another Secret.
+    async fn make_where_absent(&self) {
+        let mut secrets = self.secret.subscribe();
+        loop {
+            let absent = matches!(*secrets.borrow_and_update(), Seen::Absent);
+            let made = match absent {
+                true => self.make().await,
+                false => Ok(()),
+            };
+            if let Err(error) = &made {
+                tracing::error!(%error, "no certificate is made for the webhook");
+            }
+            tokio::select! {
+                changed = secrets.changed() => if changed.is_err() {
+                    return;
+                },
+                () = tokio::time::sleep(RETRY), if made.is_err() => {}
+            }
+        }
+    }
+
+    async fn make(&self) -> Result<(), KeepError> {
+        let made = webhook_certificate::make(&self.namespace, None, SystemTime::now())?;
+        match self.secrets.create(&PostParams::default(), &made).await {
+            Ok(_) => tracing::info!("made a certificate in the Secret {NAME}"),
+            // Another replica has.
+            Err(error) if is_conflict(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Runs the task as long as the cluster's webhook is this installation's, or nobody's: what is
@@ -174,16 +208,7 @@ impl WebhookKeeper {
     ) -> Result<Duration, KeepError> {
         let now = SystemTime::now();
         let secret = match secret {
-            Seen::Unknown => return Ok(LOOK),
-            Seen::Absent => {
-                let made = webhook_certificate::make(&self.namespace, None, now)?;
-                match self.secrets.create(&PostParams::default(), &made).await {
-                    Ok(_) => tracing::info!("made a certificate in the Secret {NAME}"),
-                    Err(error) if is_conflict(&error) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                return Ok(LOOK);
-            }
+            Seen::Unknown | Seen::Absent => return Ok(LOOK),
             Seen::Present(secret) => secret,
         };
         let read = Serving::read(secret, &self.namespace, now);
