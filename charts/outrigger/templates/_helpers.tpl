@@ -55,6 +55,8 @@ injection:
   skipInboundSubnets: {{ .skipInboundSubnets | toJson }}
   skipOutboundSubnets: {{ .skipOutboundSubnets | toJson }}
   opaquePorts: {{ .opaquePorts | toJson }}
+  {{- /* Kubelets that are older cannot sleep, and their API servers take no such hook. */}}
+  stopDelay: {{ ternary .stopDelay "0s" (semverCompare ">=1.30-0" $.Capabilities.KubeVersion.Version) }}
   {{- end }}
 {{- end }}
 

@@ -1,13 +1,13 @@
 //! What people say with annotations: read from the pod, else from its namespace, else as the
 //! mesh's configuration has it. A value that cannot be read refuses the pod.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{
     config::InjectionConfig,
     quantity::Quantity,
     refused::{Refused, Whose},
-    suggest,
+    stop, suggest,
 };
 use crate::{
     discovery::model::MtlsMode,
@@ -19,7 +19,7 @@ use crate::{
 pub const GROUP: &str = "outrigger.dev/";
 
 /// The names that are read, without the prefix.
-pub const KNOWN: [&str; 13] = [
+pub const KNOWN: [&str; 14] = [
     INJECT,
     SKIP_INBOUND_PORTS,
     SKIP_OUTBOUND_PORTS,
@@ -33,6 +33,7 @@ pub const KNOWN: [&str; 13] = [
     LOG_LEVEL,
     TRACE_SAMPLING,
     MTLS,
+    STOP_DELAY,
 ];
 
 const INJECT: &str = "inject";
@@ -48,6 +49,7 @@ const MEMORY_LIMIT: &str = "proxy-memory-limit";
 const LOG_LEVEL: &str = "log-level";
 const TRACE_SAMPLING: &str = "trace-sampling";
 const MTLS: &str = "mtls";
+const STOP_DELAY: &str = "stop-delay";
 
 /// The annotations or labels of an object.
 pub type Annotations = BTreeMap<String, String>;
@@ -113,6 +115,7 @@ pub(super) struct Settings {
     pub log_level: String,
     pub trace_sampling: f64,
     pub mtls: MtlsMode,
+    pub stop_delay: Duration,
 }
 
 impl Settings {
@@ -139,6 +142,9 @@ impl Settings {
                 .read(TRACE_SAMPLING, share)?
                 .unwrap_or(config.trace_sampling),
             mtls: said.read(MTLS, mtls)?.unwrap_or(config.mtls),
+            stop_delay: said
+                .read(STOP_DELAY, stop::parse)?
+                .unwrap_or(config.stop_delay),
         };
         settings.check_amounts()?;
         Ok(settings)
@@ -283,6 +289,7 @@ mod tests {
             ("proxy-memory-request", "64Mi"),
             ("proxy-memory-limit", "256Mi"),
             ("trace-sampling", "0.5"),
+            ("stop-delay", "7s"),
         ]);
         let settings = settings(&pod, &Annotations::new()).unwrap();
         let config = InjectionConfig::default();
@@ -295,6 +302,7 @@ mod tests {
         assert_eq!(settings.requests["memory"].as_str(), "64Mi");
         assert_eq!(settings.limits["memory"].as_str(), "256Mi");
         assert_eq!(settings.trace_sampling, 0.5);
+        assert_eq!(settings.stop_delay, Duration::from_secs(7));
         assert_eq!(settings.log_level, config.log_level);
     }
 
@@ -310,6 +318,7 @@ mod tests {
             ("trace-sampling", "5", "from 0 to 1"),
             ("trace-sampling", "NaN", "from 0 to 1"),
             ("mtls", "Strict", "permissive or strict"),
+            ("stop-delay", "500ms", "0s for none"),
         ] {
             let pod = annotations([(name, value)]);
             let refused = settings(&pod, &Annotations::new()).unwrap_err().to_string();

@@ -1,14 +1,15 @@
 //! What every injected pod is given where its annotations say nothing else: the part `injection`
 //! of the mesh's configuration.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::quantity::Quantity;
+use super::{quantity::Quantity, stop};
 use crate::{
     discovery::model::MtlsMode,
     ranges::{PortRange, Subnet},
+    units,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,13 @@ pub struct InjectionConfig {
     pub skip_outbound_subnets: Vec<Subnet>,
     /// Ports whose bytes the proxy carries without looking at them.
     pub opaque_ports: Vec<PortRange>,
+    /// How long a container without a `preStop` hook goes on once its pod is to end, in whole
+    /// seconds up to five minutes; 0 where the kubelet is older than 1.30 and cannot sleep.
+    #[serde(
+        serialize_with = "units::duration::serialize",
+        deserialize_with = "stop::deserialize"
+    )]
+    pub stop_delay: Duration,
 }
 
 impl Default for InjectionConfig {
@@ -71,6 +79,7 @@ impl Default for InjectionConfig {
             skip_inbound_subnets: Vec::new(),
             skip_outbound_subnets: Vec::new(),
             opaque_ports: Vec::new(),
+            stop_delay: Duration::from_secs(3),
         }
     }
 }
@@ -126,12 +135,14 @@ resources: {requests: {cpu: 1, memory: 32Mi}, limits: {}}
 mtls: strict
 skipInboundPorts: [9090, 8000-8099]
 skipOutboundSubnets: [169.254.169.254]
+stopDelay: 10s
 "#;
         let config: InjectionConfig = serde_saphyr::from_str(text).unwrap();
         assert_eq!(config.mtls, MtlsMode::Strict);
         assert_eq!(config.resources.requests["cpu"].as_str(), "1");
         assert!(config.resources.limits.is_empty());
         assert!(config.skip_inbound_ports[1].contains(8050));
+        assert_eq!(config.stop_delay, Duration::from_secs(10));
         assert_eq!(config.log_level, InjectionConfig::default().log_level);
         let again = serde_saphyr::to_string(&config).unwrap();
         assert_eq!(

@@ -11,6 +11,7 @@ mod pod;
 mod probes;
 mod quantity;
 mod refused;
+mod stop;
 mod suggest;
 pub mod webhook;
 mod workload;

@@ -11,6 +11,7 @@ use super::{
     containers::{self, Containers},
     exempt, probes,
     refused::Refused,
+    stop,
 };
 use crate::{controller::kubernetes::config::MeshConfig, discovery::probe::Probes};
 
@@ -95,6 +96,12 @@ fn add(
     for container in init_containers.iter_mut().chain(&mut containers) {
         probes::rewrite(container, &known, &mut probes, warnings);
     }
+    let grace = spec.get("terminationGracePeriodSeconds");
+    stop::add(
+        &mut containers,
+        grace.unwrap_or(&Value::Null),
+        settings.stop_delay,
+    );
     let built = Containers {
         mesh,
         settings,
