@@ -1,188 +1,28 @@
 //! Identities, leadership and rotation, with controllers that run beside the cluster and speak to
 //! its API server as they would from inside.
 
-use std::{
-    fs::File,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command},
-    time::Duration,
-};
+use std::time::Duration;
 
 use k8s_openapi::{
     api::{
-        authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
         coordination::v1::Lease,
-        core::v1::{ConfigMap, Pod, Secret, ServiceAccount},
+        core::v1::{Pod, Secret},
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, Time},
+    jiff::Timestamp,
 };
-use kube::{
-    ResourceExt,
-    api::{DeleteParams, PostParams},
-};
-use outrigger::{
-    discovery::{Certifier, CertifyError, ClientOptions, Controller, DiscoveryClient, State},
-    identity::{IdentityStore, SpiffeId},
-};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use outrigger::discovery::{CertifyError, State};
+use serde_json::json;
 
-use crate::harness::{Cluster, Namespace, kubeconfig, wait};
-
-/// A pod that exists and never runs: enough for a token to be bound to.
-const POD: &str = "
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: cart}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: cart-0}
-spec:
-  serviceAccountName: cart
-  schedulingGates: [{name: example.net/never}]
-  containers: [{name: app, image: docker.io/library/busybox:1.37}]
-";
+use crate::harness::{
+    Cluster, Namespace,
+    replica::{POD, Replica, Workload, published_roots, token},
+    wait,
+};
 
 /// A root is in the bundle for 75 s before certificates are signed under it.
 const ROTATION: Duration = Duration::from_secs(150);
-
-/// A controller beside the cluster. Killed when dropped.
-struct Replica {
-    name: String,
-    child: Child,
-    discovery: SocketAddr,
-    admin: SocketAddr,
-    log: tempfile::NamedTempFile,
-}
-
-impl Replica {
-    fn start(namespace: &Namespace, name: &str) -> Self {
-        let [discovery, webhook, admin] = [(); 3].map(|()| free_port());
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let stderr = File::options().append(true).open(log.path()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
-            .arg("controller")
-            .args(["--namespace", &namespace.name, "--pod", name])
-            .arg(format!("--listen={discovery}"))
-            .arg(format!("--webhook-listen={webhook}"))
-            .arg(format!("--admin={admin}"))
-            .env("KUBECONFIG", kubeconfig())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        let name = name.to_owned();
-        Self {
-            name,
-            child,
-            discovery,
-            admin,
-            log,
-        }
-    }
-
-    async fn ready(&self) {
-        wait::until("the replica is ready", wait::LONG, async || {
-            let answer = self.get("/ready");
-            answer
-                .filter(|answer| answer.contains(" 200 "))
-                .map(drop)
-                .ok_or_else(|| format!("{:?}\n{}", self.get("/ready"), self.log()))
-        })
-        .await;
-    }
-
-    fn get(&self, path: &str) -> Option<String> {
-        let mut stream = std::net::TcpStream::connect(self.admin).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.log.path()).unwrap_or_default()
-    }
-}
-
-impl Drop for Replica {
-    /// SIGKILL: nothing is given up or said.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- {}\n{}", self.name, self.log());
-        }
-    }
-}
-
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
-/// A workload's certifier: its token and the roots that it starts with.
-struct Workload {
-    certifier: Certifier,
-    _files: tempfile::TempDir,
-}
-
-impl Workload {
-    fn new(namespace: &Namespace, replica: &Replica, token: &str, roots: &str) -> Self {
-        let files = tempfile::tempdir().unwrap();
-        let (token_file, roots_file) = (files.path().join("token"), files.path().join("ca.crt"));
-        std::fs::write(&token_file, token).unwrap();
-        std::fs::write(&roots_file, roots).unwrap();
-        let certifier = Certifier {
-            controller: Controller {
-                address: replica.discovery.to_string(),
-                identity: SpiffeId::new("cluster.local", &namespace.name, "outrigger-controller")
-                    .unwrap(),
-                mark: None,
-            },
-            token_file,
-            roots_file,
-            identity: IdentityStore::new(),
-            keep_dir: None,
-        };
-        Self {
-            certifier,
-            _files: files,
-        }
-    }
-
-    async fn id(&self) -> Result<SpiffeId, CertifyError> {
-        self.certifier.certify().await?;
-        let credentials = self.certifier.identity.current();
-        Ok(credentials.expect("just certified").id.clone())
-    }
-}
-
-async fn token(namespace: &Namespace, audience: &str, bound: bool) -> String {
-    let pod = namespace.api::<Pod>().get("cart-0").await.unwrap();
-    let request = TokenRequest {
-        spec: Some(TokenRequestSpec {
-            audiences: Some(vec![audience.into()]),
-            bound_object_ref: bound.then(|| BoundObjectReference {
-                kind: Some("Pod".into()),
-                api_version: Some("v1".into()),
-                name: Some(pod.name_any()),
-                uid: pod.metadata.uid.clone(),
-            }),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let accounts = namespace.api::<ServiceAccount>();
-    let parameters = PostParams::default();
-    let made = accounts.create_token_request("cart", &parameters, &request);
-    made.await.unwrap().status.unwrap().token.unwrap()
-}
-
-async fn published_roots(namespace: &Namespace) -> String {
-    let config_maps = namespace.api::<ConfigMap>();
-    let roots = config_maps.get("outrigger-roots").await.unwrap();
-    roots.data.unwrap()["ca.crt"].clone()
-}
 
 async fn leader(namespace: &Namespace) -> Option<String> {
     let leases = namespace.api::<Lease>();
@@ -262,6 +102,31 @@ async fn a_leader_that_is_killed_is_followed_by_another() {
     .await;
 }
 
+/// A rollout replaces the leader only when its successor is ready: the successor must not wait
+/// for what only a leader of its own version would make.
+#[tokio::test]
+async fn a_replica_is_ready_under_a_leader_that_does_nothing_for_it() {
+    let cluster = Cluster::connect().await;
+    let namespace = Namespace::create(&cluster, "control").await;
+    let first = Replica::start(&namespace, "a");
+    first.ready().await;
+    drop(first);
+    let leases = namespace.api::<Lease>();
+    let hold = json!({ "spec": {
+        "holderIdentity": "older", "leaseDurationSeconds": 3600, "renewTime": MicroTime(Timestamp::now()),
+    } });
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(hold));
+    let held = leases.patch("outrigger-controller", &parameters, &patch);
+    held.await.expect("the first replica led");
+    let secrets = namespace.api::<Secret>();
+    let delete = DeleteParams::default();
+    let deleted = secrets.delete("outrigger-webhook", &delete).await;
+    deleted.expect("the first replica made it");
+
+    Replica::start(&namespace, "b").ready().await;
+    assert_eq!(leader(&namespace).await.as_deref(), Some("older"));
+}
+
 #[tokio::test]
 async fn a_token_for_others_or_of_no_pod_gets_no_certificate() {
     let cluster = Cluster::connect().await;
@@ -314,12 +179,7 @@ async fn an_anchor_rotates_while_a_proxy_runs() {
     let workload = Workload::new(&namespace, &replica, &token, &old);
     workload.id().await.unwrap();
     let certifier = workload.certifier.clone();
-    let options = ClientOptions::new(
-        certifier.controller.clone(),
-        certifier.identity.clone(),
-        "cart-0",
-    );
-    let (proxy, runner) = DiscoveryClient::new(options);
+    let (proxy, runner) = workload.follow("cart-0");
     let running = tokio::spawn(runner.run());
     let following = tokio::spawn({
         let (certifier, proxy) = (certifier.clone(), proxy.clone());

@@ -175,6 +175,33 @@ async fn security_access_policies_deny_and_audit_by_account() {
 }
 
 #[tokio::test]
+async fn security_the_callees_log_names_the_caller() {
+    let cluster = Cluster::connect().await;
+    mesh::install_with(&["proxy.accessLog=true"]).await;
+    let namespace = Namespace::create(&cluster, "log").await;
+    namespace.inject().await;
+    Moody::start(&namespace, "back", 1).await;
+    start_callers(&namespace).await;
+    mesh::install().await;
+    for caller in [FRIEND, OUTSIDE] {
+        let url = format!("http://back/by-{caller}");
+        until(&namespace, caller, &url, "200_").await;
+    }
+    let pod = namespace.pod("app=back").await;
+    let friend = format!("spiffe://cluster.local/ns/{}/sa/{FRIEND}", namespace.name);
+    for (caller, named) in [(FRIEND, true), (OUTSIDE, false)] {
+        wait::until("a line of the access log", wait::LONG, async || {
+            let log = namespace.logs(&pod, "outrigger-proxy").await;
+            let path = format!("/by-{caller}");
+            let mut lines = log.lines();
+            let told = lines.any(|line| line.contains(&path) && line.contains(&friend) == named);
+            told.then_some(()).ok_or(log)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn security_a_route_of_another_namespace_binds_only_its_own_clients() {
     let cluster = Cluster::connect().await;
     mesh::install().await;

@@ -2,11 +2,14 @@
 //! started, and filled with more than a node could run. The same programs as the cluster's.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use kube::{Client, Config, config::AuthInfo};
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::{cluster, wait};
@@ -121,6 +124,33 @@ impl ApiServer {
     pub async fn resume(&mut self) {
         self.server = Some(self.spawn(self.port));
         self.ready(self.port).await;
+    }
+
+    /// Has etcd forget the past, as every cluster does now and then: who asks for what has changed
+    /// since then hears 410.
+    pub fn compact(&self) {
+        let now = self.etcd("kv/range", &json!({ "key": "AA==" }));
+        let revision = &now["header"]["revision"];
+        assert!(revision.is_string(), "{now}");
+        let compact = json!({ "revision": revision, "physical": true });
+        let done = self.etcd("kv/compaction", &compact);
+        assert!(done["header"].is_object(), "{done}");
+    }
+
+    /// etcd's answer to a question in JSON.
+    fn etcd(&self, path: &str, question: &Value) -> Value {
+        let address = self.store.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(address).expect("etcd runs");
+        let (body, mut answer) = (question.to_string(), String::new());
+        let length = body.len();
+        write!(
+            stream,
+            "POST /v3/{path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .and_then(|()| stream.read_to_string(&mut answer))
+        .expect("etcd answers");
+        let (_, json) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
     pub fn client(&self) -> Client {

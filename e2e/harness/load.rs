@@ -1,4 +1,4 @@
-//! Requests without end from a pod of the mesh, and what became of them.
+//! Requests without end from a pod of the mesh, and what became of them: HTTP or gRPC.
 
 use serde::Deserialize;
 
@@ -9,6 +9,11 @@ use super::{Namespace, wait};
 const RATE: u32 = 60;
 
 const COUNTS: &str = "/tmp/counts";
+
+const PYTHON: &str = "docker.io/library/python:3.13-slim";
+pub const NODE: &str = "docker.io/library/node:22-slim";
+/// A server and clients in one.
+pub const GRPC: &str = include_str!("grpc.js");
 
 /// A pod that sends requests until its namespace goes.
 pub struct Load<'a> {
@@ -30,9 +35,47 @@ pub struct Counts {
 }
 
 impl<'a> Load<'a> {
-    /// Ten clients, half with kept connections. Returns when requests succeed.
+    /// Ten clients that GET, half with kept connections. Returns when requests succeed.
     pub async fn start(namespace: &'a Namespace, name: &str, url: &str) -> Self {
-        let script = include_str!("load.py")
+        Self::http(namespace, name, url, &["GET"]).await
+    }
+
+    /// As [`Load::start`], with these methods in turn.
+    pub async fn http(namespace: &'a Namespace, name: &str, url: &str, methods: &[&str]) -> Self {
+        let program = ["python3", "/opt/load", url, "10", &RATE.to_string(), COUNTS];
+        let script = include_str!("load.py");
+        Self::run(
+            namespace,
+            name,
+            PYTHON,
+            script,
+            &[&program[..], methods].concat(),
+        )
+        .await
+    }
+
+    /// Ten gRPC clients, half with kept connections. Returns when calls succeed.
+    pub async fn grpc(namespace: &'a Namespace, name: &str, url: &str) -> Self {
+        let program = [
+            "node",
+            "/opt/load",
+            "load",
+            url,
+            "10",
+            &RATE.to_string(),
+            COUNTS,
+        ];
+        Self::run(namespace, name, NODE, GRPC, &program).await
+    }
+
+    async fn run(
+        namespace: &'a Namespace,
+        name: &str,
+        image: &str,
+        script: &str,
+        command: &[&str],
+    ) -> Self {
+        let script = script
             .lines()
             .map(|line| format!("    {line}\n"))
             .collect::<String>();
@@ -43,7 +86,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {{name: {name}-code}}
 data:
-  load.py: |
+  load: |
 {script}
 ---
 apiVersion: v1
@@ -53,8 +96,8 @@ spec:
   terminationGracePeriodSeconds: 0
   containers:
   - name: load
-    image: docker.io/library/python:3.13-slim
-    command: [python3, /opt/load.py, '{url}', '10', '{RATE}', {COUNTS}]
+    image: {image}
+    command: {command:?}
     volumeMounts: [{{name: code, mountPath: /opt}}]
   volumes: [{{name: code, configMap: {{name: {name}-code}}}}]
 "
@@ -100,7 +143,7 @@ spec:
     /// Sends to `url` too, from the same pod.
     pub async fn also(&self, url: &str) -> Self {
         const COUNTS: &str = "/tmp/counts-too";
-        let command = format!("python3 /opt/load.py {url} 20 {RATE} {COUNTS} >/dev/null 2>&1 &");
+        let command = format!("python3 /opt/load {url} 20 {RATE} {COUNTS} GET >/dev/null 2>&1 &");
         let shell = ["sh", "-c", &command];
         let ran = self.namespace.exec(&self.pod, "load", &shell).await;
         assert!(ran.success, "{ran:?}");

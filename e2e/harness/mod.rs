@@ -9,13 +9,17 @@ mod load;
 pub mod mesh;
 mod moody;
 mod namespace;
+mod nodes;
 mod programs;
+pub mod refusal;
+pub mod replica;
 pub mod wait;
 mod wire;
 
 pub use cluster::{Cluster, kubeconfig};
-pub use load::Load;
+pub use load::{GRPC, Load, NODE};
 pub use moody::Moody;
 pub use namespace::Namespace;
+pub use nodes::{kill_on_nodes, second_node};
 pub use programs::{helm, kubectl, output, outrigger, shell};
 pub use wire::Wire;

@@ -1,7 +1,7 @@
 """An application whose mood a test sets: /tmp/mode holds well, failing or slow.
 
-Answers GET with its host name. What it answered is in /tmp/seen, as JSON: {"ok": 3, "bad": [when]},
-the times in seconds of the pod's own clock; probes of the kubelet do not count.
+Answers GET with its host name. What it answered is in /tmp/seen, as JSON: {"ok": 3, "bad": [when],
+"first": when}, the times in seconds of the pod's own clock; probes of the kubelet do not count.
 """
 
 import http.server
@@ -12,7 +12,7 @@ import threading
 import time
 
 lock = threading.Lock()
-seen = {"ok": 0, "bad": []}
+seen = {"ok": 0, "bad": [], "first": None}
 
 
 def mode():
@@ -34,6 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = f"{socket.gethostname()} is {mood}\n".encode()
         if not probe:
             with lock:
+                seen["first"] = seen["first"] or time.time()
                 if status == 200:
                     seen["ok"] += 1
                 else:

@@ -16,6 +16,8 @@ pub struct Seen {
     pub ok: u64,
     /// When it answered 500: seconds by its own clock.
     pub bad: Vec<f64>,
+    /// When the first request came.
+    pub first: Option<f64>,
 }
 
 impl<'a> Moody<'a> {

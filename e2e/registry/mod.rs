@@ -130,6 +130,7 @@ async fn what_changed_while_nobody_watched_is_caught_up_with() {
     service(&client, "comes", &[named("c", "198.18.64.3")]).await;
     // What was known stays in force while the API server is away.
     registry.endpoints("shop/goes:80", Some(1)).await;
+    server.compact();
 
     server.resume().await;
     registry.endpoints("shop/goes:80", None).await;
