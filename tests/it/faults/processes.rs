@@ -88,7 +88,7 @@ fn the_servers_proxy_is_killed() {
         got.by_kind.keys().all(ours),
         "every failure has a reason: {got}"
     );
-    let seen = "with one replica, 502 with a reason until it is back; with more, see `e2e/zero_loss.rs::deleted_and_killed_pods_lose_no_request`";
+    let seen = "with one replica, 502 with a reason until it is back; with more, see `e2e/zero_loss/mod.rs::deleted_and_killed_pods_lose_no_request`";
     row(
         "03",
         "Server's proxy: kill -9",
