@@ -4,9 +4,8 @@
 //! What hyper 1.12 does before us, so that it is not done twice:
 //! * HTTP/1: refuses obs-fold, bare CR, whitespace before the colon, differing or invalid
 //!   Content-Length, Transfer-Encoding in HTTP/1.0 and one that does not end in `chunked`.
-//!   Content-Length beside Transfer-Encoding it drops and closes after the exchange: what comes
-//!   here has one reading already, and the rule below covers heads from elsewhere.
-//!   A bare LF it takes for a line's end, as RFC 9112 2.2 allows, and writes CRLF onwards; a second
+//!   What it repairs unseen is found in the bytes (`http/framing.rs`): Content-Length beside
+//!   Transfer-Encoding, the same Content-Length twice, a bare LF, a fragment. A second
 //!   Transfer-Encoding line it takes where the last ends in `chunked`: refused below.
 //! * HTTP/2 (h2 0.4): refuses connection headers, TE other than `trailers`, repeated or late
 //!   pseudo headers, and a malformed `:authority` or `:path`.
@@ -38,6 +37,12 @@ pub enum BadRequest {
     TwoLengths,
     #[error("more than one Content-Length header")]
     SeveralLengths,
+    #[error("a fragment in the request's target")]
+    Fragment,
+    #[error("a line that ends in LF without CR")]
+    BareLineFeed,
+    #[error("a Content-Length or Transfer-Encoding that is not readable")]
+    Unreadable,
     #[error("a Transfer-Encoding other than chunked, once")]
     TransferEncoding,
 }

@@ -11,7 +11,7 @@ use super::{
     dial::within,
     http::{context::Context, pool::Version, server},
     io::{Rewind, Stream},
-    outbound::{join, reset},
+    outbound::{NOT_HTTP, answer_not_http, join, reset},
     sniff::{self, OpenError, Opening},
     upstream::Upstream,
     worker::Worker,
@@ -79,11 +79,8 @@ pub async fn handle(
             reset(client);
         }
         Ok(Opening::Opaque(..)) if connection.protocol.is_http() => {
-            connection.refused(
-                Reason::BadRequest,
-                "the port is named HTTP, and these bytes are not: no policy would see them",
-            );
-            reset(client);
+            connection.refused(Reason::BadRequest, NOT_HTTP);
+            answer_not_http(client).await;
         }
         Ok(opening) => connection.plaintext(client, opening).await,
     }

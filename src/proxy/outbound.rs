@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, rc::Rc, time::Instant};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::{
     dial::{DialError, within},
-    http::{context::Context, pool::Version, server},
+    http::{context::Context, pool::Version, reply::Refusal, server},
     io::{Rewind, Stream},
     sniff::{self, OpenError, Opening},
     tcp,
@@ -86,7 +86,8 @@ async fn until_http(
         Ok(Opening::Http1(bytes)) => (bytes, Version::H1),
         Ok(Opening::Http2(bytes)) => (bytes, Version::H2),
         Ok(Opening::Opaque(..)) if protocol.is_http() => {
-            refuse(&worker, client, &upstream, &StreamRefused::NotHttp);
+            refused(&worker, &upstream, &StreamRefused::NotHttp);
+            answer_not_http(client).await;
             return None;
         }
         Ok(Opening::Tls(bytes)) => {
@@ -121,12 +122,15 @@ async fn until_http(
     Some((stream, version, context))
 }
 
+pub const NOT_HTTP: &str =
+    "the port is named HTTP, and these bytes are not: no policy would see them";
+
 /// Why a byte stream has no upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamRefused {
     #[error("no endpoint is ready, or every one is ejected")]
     NoEndpoint,
-    #[error("the port is named HTTP, and these bytes are not: no policy would see them")]
+    #[error("{NOT_HTTP}")]
     NotHttp,
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -195,14 +199,30 @@ async fn opaque(worker: &Worker, client: TcpStream, first: Bytes, upstream: &Ups
 }
 
 /// A byte stream gets no explanation, so it gets a reset rather than an orderly end.
-fn refuse(worker: &Worker, client: TcpStream, upstream: &Upstream, refused: &StreamRefused) {
+fn refuse(worker: &Worker, client: TcpStream, upstream: &Upstream, why: &StreamRefused) {
+    refused(worker, upstream, why);
+    reset(client);
+}
+
+fn refused(worker: &Worker, upstream: &Upstream, refused: &StreamRefused) {
     worker
         .shared
         .metrics
         .connections()
         .refused(Direction::Outbound, refused.reason());
     tracing::info!(upstream = %upstream.key, reason = refused.reason().as_str(), error = %refused, "connection refused");
-    reset(client);
+}
+
+/// Ends a connection whose port is named HTTP and whose bytes are not.
+pub async fn answer_not_http(mut client: TcpStream) {
+    let answer = Refusal::new(Reason::BadRequest, NOT_HTTP).into_http1();
+    let mut answered = client.write_all(answer.as_bytes()).await;
+    if answered.is_ok() {
+        answered = client.shutdown().await;
+    }
+    if let Err(error) = answered {
+        tracing::debug!(%error, "the client left before it was refused");
+    }
 }
 
 /// Ends a connection with RST.

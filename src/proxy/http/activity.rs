@@ -8,7 +8,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
             AtomicBool, AtomicU32,
             Ordering::{self, Relaxed},
@@ -18,6 +18,9 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::framing::{Fault, Framing};
+use crate::proxy::head::BadRequest;
 
 /// One connection's. Atomic only because hyper wants the stream, which writes here, to be `Send`.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Activity {
     unsent: AtomicBool,
     /// Writes of which the socket took something.
     writes: AtomicU32,
+    /// The first head that is to be refused for bytes that hyper does not show.
+    fault: OnceLock<Fault>,
 }
 
 impl Activity {
@@ -46,6 +51,7 @@ impl Activity {
             in_body: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
             writes: AtomicU32::new(0),
+            fault: OnceLock::new(),
         })
     }
 
@@ -56,6 +62,12 @@ impl Activity {
         self.in_head.store(false, Relaxed);
         self.in_body.store(has_body, Relaxed);
         Open(self.clone())
+    }
+
+    /// What is wrong with the bytes of the head that has begun last.
+    pub fn fault(&self) -> Option<BadRequest> {
+        let fault = self.fault.get()?;
+        (fault.head <= self.heads.load(Relaxed)).then_some(fault.why)
     }
 
     /// The request's body is whole.
@@ -148,11 +160,16 @@ impl Ticks {
 pub struct Watched<S> {
     pub stream: S,
     activity: Arc<Activity>,
+    framing: Framing,
 }
 
 impl<S> Watched<S> {
     pub fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+        Self {
+            stream,
+            activity,
+            framing: Framing::default(),
+        }
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>, wanted: usize) -> Poll<io::Result<usize>> {
@@ -173,8 +190,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
+        let new = &buf.filled()[before..];
+        if !new.is_empty() {
             self.activity.in_head.store(true, Relaxed);
+            if let Some(fault) = self.framing.follow(new)? {
+                // A later one does not count: the connection ends with the first.
+                self.activity.fault.get_or_init(|| fault);
+            }
         }
         read
     }

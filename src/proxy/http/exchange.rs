@@ -49,7 +49,8 @@ pub async fn handle(
     let client = (kind_of(&request) == Kind::Upgrade).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     let view = context.upstream.view();
-    let checked = head::validate(&parts);
+    let fault = activity.as_ref().and_then(|activity| activity.fault());
+    let checked = fault.map_or_else(|| head::validate(&parts), Err);
     let kind = kind::kind(&parts);
     trust_peer(&context, &mut parts);
     let route = if checked.is_ok() {

@@ -49,6 +49,18 @@ impl Refusal {
         }
     }
 
+    /// The last bytes of a connection that is no HTTP/1 and was to be: a client that believes it
+    /// is can read why.
+    pub fn into_http1(self) -> String {
+        let (status, text) = (self.reason.http_status(), self.text());
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n{REASON}: {}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{text}\n",
+            self.reason.as_str(),
+            text.len() + 1,
+        )
+    }
+
     /// A plain response, or for a gRPC call its status in a trailers-only response.
     pub fn into_response<O>(self, grpc: bool) -> Response<ResponseBody<O>> {
         let text = self.text();
