@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant as Deadline, Sleep};
@@ -139,6 +139,20 @@ impl Body for RequestBody {
             RequestBody::Streamed(client) => client.size_hint(),
             RequestBody::Replayed(client) => client.size_hint(),
         }
+    }
+}
+
+/// Says that a GET's or HEAD's body comes in chunks: hyper drops the body of such a request where
+/// neither a field nor the body itself tells a length.
+pub fn frame<B: Body>(request: &mut Request<B>) {
+    let doubted = matches!(*request.method(), Method::GET | Method::HEAD);
+    let unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
+    let framed = request.headers().contains_key(header::CONTENT_LENGTH);
+    if doubted && unknown && !framed && request.version() == Version::HTTP_11 {
+        let chunked = HeaderValue::from_static("chunked");
+        request
+            .headers_mut()
+            .insert(header::TRANSFER_ENCODING, chunked);
     }
 }
 

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::{
-    body::{ClientBody, RequestBody, Upload},
+    body::{self, ClientBody, RequestBody, Upload},
     context::Context,
     deadline,
     kind::{self, Kind},
@@ -500,10 +500,11 @@ type Sent = Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody
 
 async fn exchange_over(
     connection: Connection,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
 ) -> (Sent, Option<PooledH1>) {
     match connection {
         Connection::H1(mut pooled) => {
+            body::frame(&mut request);
             let sent = pooled.sender.try_send_request(request).await;
             let sent = sent
                 .map_err(|mut error| (error.take_message(), error.into_error()))

@@ -66,6 +66,19 @@ fn chunked_bodies_keep_their_bytes() {
     );
 }
 
+/// hyper's client drops the body of a GET whose length nobody says.
+#[test]
+fn a_get_in_chunks_keeps_its_body() {
+    let app = apps::go();
+    let mesh = Mesh::in_front_of(app.addr);
+    let mut wire = mesh.connect();
+    wire.send("GET /echo HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    wire.send("5\r\nhello\r\n0\r\n\r\n");
+    let answer = wire.response("GET");
+    assert!(answer.text().ends_with("\n\nhello"), "{answer:?}");
+    assert_eq!(wire.get("/echo").status, 200);
+}
+
 #[test]
 fn trailers_pass_in_both_directions() {
     let app = apps::go();
