@@ -59,7 +59,11 @@ pub struct Http2 {
 
 impl Http2 {
     pub fn connect(addr: SocketAddr) -> Self {
-        let mut wire = Wire::connect(addr);
+        Self::over(Wire::connect(addr))
+    }
+
+    /// On a connection on which nothing was said.
+    pub fn over(mut wire: Wire) -> Self {
         wire.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         wire.send(frame(SETTINGS, 0, 0, &[]));
         Self { wire }

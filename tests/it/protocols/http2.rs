@@ -1,6 +1,12 @@
 //! HTTP/2 with prior knowledge: curl, and nghttp2's client and server.
 
-use crate::harness::{Mesh, apps, mesh::Plan, run, tools::command};
+use crate::harness::{
+    Mesh, Wire, apps,
+    h2::{self, Http2},
+    mesh::Plan,
+    run,
+    tools::command,
+};
 
 #[test]
 fn curl_speaks_http2_with_prior_knowledge() {
@@ -55,4 +61,26 @@ fn http2_trailers_reach_the_client() {
     .success()
     .text();
     assert!(told.contains("x-origin: was here"), "{told}");
+}
+
+/// A server of HTTP/2 sends its settings at once; on a port named HTTP that is no sign of a
+/// protocol in which servers speak first.
+#[test]
+fn a_client_may_be_slower_than_the_servers_settings() {
+    let app = apps::nghttpd(&[("index.html", b"hello\n")]);
+    let mesh = Plan::new(app.addr).protocol("http2").start();
+    let slow = [mesh.addr, mesh.inbound].map(Wire::connect);
+    let url = format!("http://{}/index.html", mesh.inbound);
+    for _ in 0..5 {
+        let mut curl = command("curl");
+        curl.args(["-sS", "--max-time", "25", "--http2-prior-knowledge", &url]);
+        assert_eq!(run(&mut curl).success().text(), "hello\n");
+    }
+    for wire in slow {
+        let mut client = Http2::over(wire);
+        client
+            .send(h2::HEADERS, h2::END_HEADERS | h2::END_STREAM, 1, h2::GET)
+            .expect("the connection stands");
+        client.next_of(h2::HEADERS).expect("an answer");
+    }
 }
