@@ -32,8 +32,8 @@ e2e: setup ## Against a real Kubernetes: E2E_KUBECONFIG's, kind's, or one built 
 	$(CARGO) test --test e2e -- --test-threads=1 $(ARGS)
 
 .PHONY: conformance
-conformance: ## The Gateway API's own suite against a mesh that is installed (writes docs/conformance)
-	@e2e/conformance $(ARGS)
+conformance: setup ## Suites by others, directly and through two proxies; writes docs/conformance.md (ARGS=gateway-api: on a cluster)
+	@scripts/conformance $(ARGS)
 
 .PHONY: bench
 bench: setup ## Measure beside Envoy, HAProxy and nginx: 15 minutes; ARGS="--quick" takes 3 (writes docs/benchmarks)

@@ -1,6 +1,7 @@
 //! Tests of the whole, from outside: what runs here uses the system as the program does.
 
 mod access;
+mod conformance;
 mod discovery;
 mod faults;
 mod harness;

@@ -25,7 +25,8 @@ pub struct App {
 }
 
 impl App {
-    fn start(name: &str, addr: SocketAddr, command: &mut Command) -> Self {
+    /// Starts it, and waits until it listens.
+    pub fn start(name: &str, addr: SocketAddr, command: &mut Command) -> Self {
         let mut process = Process::start(name, command);
         wait::until(&format!("{name} listens on {addr}"), || {
             assert!(
@@ -42,7 +43,8 @@ impl App {
         }
     }
 
-    fn with_files(self, files: TempDir) -> Self {
+    /// The files live as long as the application does.
+    pub fn with_files(self, files: TempDir) -> Self {
         Self {
             files: Some(files),
             ..self

@@ -217,6 +217,11 @@ impl Mesh {
         fs::rename(&new, &file).expect("an own folder");
     }
 
+    /// Where the controller keeps its authority.
+    pub fn ca_dir(&self) -> PathBuf {
+        self.files.path().join("ca")
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }

@@ -15,7 +15,7 @@ pub mod wire;
 
 pub use mesh::Mesh;
 pub use ports::free_addr;
-pub use process::{Process, run};
+pub use process::{Process, Ran, run};
 pub use wire::{Response, Wire};
 
 pub const MIB: u64 = 1 << 20;

@@ -101,24 +101,28 @@ pub fn source(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// The origin in Go, built once: it needs nothing but the standard library.
+/// The origin in Go, built once.
 pub fn go_origin() -> Command {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-origin");
-        let mut build = command("go");
-        build
-            .arg("build")
-            .arg("-o")
-            .arg(&binary)
-            .arg(source("origin.go"));
-        // Not part of anybody's module or workspace.
-        build
-            .env("GO111MODULE", "off")
-            .env("GOWORK", "off")
-            .env("GOFLAGS", "");
-        run(&mut build).success();
-        binary
-    });
-    Command::new(built)
+    Command::new(BUILT.get_or_init(|| go_build("origin.go")))
+}
+
+/// The program that writes down how a request was read, built once.
+pub fn go_reading() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| go_build("reading.go"))
+}
+
+/// Builds a program that needs nothing but the standard library.
+fn go_build(name: &str) -> PathBuf {
+    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name.replace('.', "-"));
+    let mut build = command("go");
+    build.arg("build").arg("-o").arg(&binary).arg(source(name));
+    // Not part of anybody's module or workspace.
+    build
+        .env("GO111MODULE", "off")
+        .env("GOWORK", "off")
+        .env("GOFLAGS", "");
+    run(&mut build).success();
+    binary
 }
