@@ -19,11 +19,15 @@ check: setup ## Format, clippy with warnings denied, unit tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --test e2e -- -D warnings
-	$(CARGO) test --lib
+	SEEDS=10 $(CARGO) test --lib
 
 .PHONY: test
 test: setup ## Everything: unit tests, and the real binary on the wire
 	$(CARGO) test $(ARGS)
+
+.PHONY: sim
+sim: setup ## The whole mesh on a simulated clock and network (SEEDS=how many SEED=the first; with SEEDS=1 the log)
+	SEEDS=$(SEEDS) SEED=$(SEED) $(CARGO) test --lib simulation::tests::every_seed -- --nocapture
 
 .PHONY: e2e
 e2e: setup ## Against a real Kubernetes: E2E_KUBECONFIG's, kind's, or one built and started here as root (ARGS="part of a test's name")

@@ -9,11 +9,14 @@ pub mod controller;
 pub mod discovery;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod host;
 pub mod identity;
 pub mod netlink;
 pub mod netns;
 pub mod proxy;
 pub mod ranges;
 pub mod resilience;
+#[cfg(test)]
+mod simulation;
 pub mod telemetry;
 pub mod units;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,7 @@ use crate::{
     discovery::proto::identity::{
         CertifyRequest, CertifyResponse, identity_server::Identity as IdentityService,
     },
+    host,
     identity::{
         SpiffeId,
         ca::{CaError, CertificateAuthority},
@@ -95,7 +96,7 @@ impl Authority {
         use CertificateRefusal as Why;
         let from = request.extensions().get::<PeerAddress>().copied();
         if let Some(PeerAddress(from)) = from
-            && !self.limit().allow(from, Instant::now())
+            && !self.limit().allow(from, host::now())
         {
             let message = "too many certificate requests from this address: ask again in a second";
             return Err((Why::RateLimited, Status::resource_exhausted(message)));
@@ -117,7 +118,7 @@ impl Authority {
             })?;
         let chain = self
             .ca
-            .sign(&id, &csr, self.lifetime, SystemTime::now())
+            .sign(&id, &csr, self.lifetime, host::wall_clock())
             .map_err(|error| match error {
                 CaError::Request(_) => (Why::Request, Status::invalid_argument(error.to_string())),
                 _ => {

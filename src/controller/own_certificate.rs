@@ -1,13 +1,11 @@
 //! The controller's own certificate, from its own authority, and the trust bundle that it serves.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::store::Store;
 use crate::{
     discovery::{model::TrustBundle, resource::Resource},
+    host,
     identity::{
         CertificateRequest, IdentityStore, InvalidSvid, SpiffeId, Svid,
         ca::{CaError, CertificateAuthority},
@@ -47,7 +45,7 @@ impl OwnCertificate {
             tracing::info!("the trust bundle has changed");
         }
         let request = CertificateRequest::generate();
-        let now = SystemTime::now();
+        let now = host::wall_clock();
         let chain = self
             .ca
             .sign(&self.id, &request.csr_der, self.lifetime, now)?;
@@ -63,8 +61,9 @@ impl OwnCertificate {
         loop {
             let credentials = self.identity.ready().await;
             let (from, until) = (credentials.not_before, credentials.not_after);
-            let due = renewal_delay(from, until, SystemTime::now(), fastrand::f64());
+            let due = renewal_delay(from, until, host::wall_clock(), fastrand::f64());
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(due) => {}
                 Ok(()) = changes.changed() => {}
             }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 
 use super::{
     authority::{Authority, ListedTokens},
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     discovery::{CONTROLLER_NAMESPACE, controller_id, resource::Kind, validate::Problem},
+    host::net::TcpListener,
     identity::{
         IdentityStore,
         ca::{CaDirectory, CaError, DEFAULT_LIFETIME},
@@ -185,6 +186,7 @@ impl Controller {
             });
         };
         tokio::select! {
+            biased;
             () = shutdown => {}
             () = self.server.run() => {}
             () = file::follow(&registry, poll, self.text, reload) => {}

@@ -5,13 +5,12 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     task::JoinSet,
 };
@@ -32,6 +31,10 @@ use crate::{
             AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
         },
         identity::identity_server::IdentityServer,
+    },
+    host::{
+        self,
+        net::{TcpListener, TcpStream},
     },
     identity::{IdentityStore, SpiffeId, peer_id, peer_not_after},
 };
@@ -70,7 +73,7 @@ pub(super) struct PeerAddress(pub(super) IpAddr);
 impl Server {
     /// `identity` must hold a certificate by the time the server runs.
     pub fn new(
-        listener: TcpListener,
+        listener: impl Into<TcpListener>,
         identity: IdentityStore,
         store: Arc<Store>,
         authority: Authority,
@@ -78,7 +81,7 @@ impl Server {
         let discovery = AggregatedDiscoveryServiceServer::new(Discovery { store });
         let authority = IdentityServer::new(authority).max_decoding_message_size(64 << 10);
         Self {
-            listener,
+            listener: listener.into(),
             identity,
             routes: Routes::new(discovery).add_service(authority).prepare(),
         }
@@ -109,12 +112,12 @@ impl Server {
             let credentials = self.identity.ready().await;
             let acceptor = TlsAcceptor::from(credentials.control_server_config());
             let routes = self.routes.clone();
-            connections.spawn(async move {
+            connections.spawn(host::here(async move {
                 let _place = place;
                 if let Err(error) = serve_connection(stream, from.ip(), acceptor, routes).await {
                     tracing::debug!(%from, %error, "the connection ended");
                 }
-            });
+            }));
         }
     }
 }
@@ -135,7 +138,7 @@ async fn serve_connection(
         extensions.insert(PeerAddress(from.to_canonical()));
         routes.clone().call(request)
     });
-    http2::Builder::new(TokioExecutor::new())
+    http2::Builder::new(host::Executor)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -163,11 +166,11 @@ impl AggregatedDiscoveryService for Discovery {
         let (peer, not_after) = peer.and_then(|peer| peer.0.clone()).ok_or_else(|| {
             Status::unauthenticated("discovery needs a certificate of the mesh: certify first")
         })?;
-        let valid_for = not_after.duration_since(SystemTime::now());
+        let valid_for = not_after.duration_since(host::wall_clock());
         // One place more for the status that ends the stream.
         let (responses, outbound) = mpsc::channel(MAX_IN_FLIGHT + 1);
         let stream = Stream::new(self.store.open(), peer);
-        tokio::spawn(follow(
+        host::spawn(follow(
             stream,
             request.into_inner(),
             responses,
@@ -190,6 +193,14 @@ async fn follow(
     let mut expired = pin!(tokio::time::sleep(valid_for));
     loop {
         tokio::select! {
+            // What comes, and may come without a pause, is last.
+            biased;
+            () = responses.closed() => return,
+            () = &mut expired => {
+                let message = "the certificate of this connection has expired: connect with the next";
+                return end(&responses, Status::unauthenticated(message));
+            }
+            () = stream.changed() => {}
             request = requests.message() => match request {
                 Ok(Some(request)) => {
                     if let Err(refusal) = take(&mut stream, request, &store) {
@@ -199,12 +210,6 @@ async fn follow(
                 }
                 Ok(None) | Err(_) => return,
             },
-            () = stream.changed() => {}
-            () = responses.closed() => return,
-            () = &mut expired => {
-                let message = "the certificate of this connection has expired: connect with the next";
-                return end(&responses, Status::unauthenticated(message));
-            }
         }
         while let Some(response) = stream.next_response() {
             // Never full: the channel has a place for every response in flight.
@@ -231,7 +236,7 @@ fn status(refusal: &Refusal) -> Status {
 }
 
 fn take(stream: &mut Stream, request: DeltaDiscoveryRequest, store: &Store) -> Result<(), Refusal> {
-    if let Some(refused) = stream.request(request, Instant::now())? {
+    if let Some(refused) = stream.request(request, host::now())? {
         tracing::warn!(
             proxy = stream.node(),
             peer = %stream.peer(),

@@ -21,6 +21,7 @@ use crate::{
         model::{Destination, Endpoint},
         resource::{Kind, Named, Resource, ResourceName, version},
     },
+    host,
     identity::SpiffeId,
     ranges::PortRange,
     telemetry::metrics::Figures,
@@ -117,7 +118,7 @@ struct Inner {
     resources: HashMap<ResourceName, Arc<Stored>>,
     hosts: HashMap<IpAddr, Host>,
     /// In order, so that those of one address are together.
-    subscribers: BTreeMap<ResourceName, HashMap<u64, Standing>>,
+    subscribers: BTreeMap<ResourceName, BTreeMap<u64, Standing>>,
     streams: HashMap<u64, Backlog>,
 }
 
@@ -148,17 +149,19 @@ impl Store {
     /// Puts exactly these resources in force, apart from the kinds in `keep`. Returns how many
     /// changed or went.
     pub fn replace(&self, resources: impl IntoIterator<Item = Named>, keep: &[Kind]) -> usize {
-        let new: HashMap<_, _> = resources
+        let new: BTreeMap<_, _> = resources
             .into_iter()
             .map(|(name, value)| (name, Stored::new(&value)))
             .collect();
         let mut inner = self.lock();
-        let gone: Vec<_> = inner
+        // In order, for the order in which streams hear of it is everybody's order.
+        let mut gone: Vec<_> = inner
             .resources
             .keys()
             .filter(|name| !new.contains_key(name) && !keep.contains(&name.kind))
             .cloned()
             .collect();
+        gone.sort();
         let gone = gone.into_iter().map(|name| (name, None));
         let new = new.into_iter().map(|(name, value)| (name, Some(value)));
         gone.chain(new)
@@ -264,7 +267,7 @@ impl Inner {
             Some(stored) => self.resources.insert(name.clone(), stored),
             None => self.resources.remove(name),
         };
-        self.tell(name, Instant::now());
+        self.tell(name, host::now());
         true
     }
 
@@ -287,7 +290,7 @@ impl Inner {
             .take_while(|name| name.kind == first.kind && name.name.starts_with(prefix))
             .cloned()
             .collect();
-        let now = Instant::now();
+        let now = host::now();
         names.iter().for_each(|name| self.tell(name, now));
         true
     }

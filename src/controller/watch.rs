@@ -3,6 +3,8 @@
 
 use std::{io, path::Path, time::Duration};
 
+use crate::host;
+
 /// Calls `changed` with every new content. A content counts once two readings in a row, `period`
 /// apart, yield it: a file that is being written is not read half. Never returns.
 pub(super) async fn follow(
@@ -15,7 +17,7 @@ pub(super) async fn follow(
     let mut unreadable = None;
     loop {
         tokio::time::sleep(period).await;
-        match tokio::fs::read_to_string(path).await {
+        match host::read_to_string(path).await {
             Ok(text) if text == last => settling = None,
             Ok(text) if settling.as_ref() == Some(&text) => {
                 changed(&text);

@@ -4,7 +4,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
 use rustls::pki_types::CertificateDer;
@@ -17,6 +16,7 @@ use super::{
     model::TrustBundle,
     proto::identity::{CertifyRequest, CertifyResponse, identity_client::IdentityClient},
 };
+use crate::host;
 use crate::identity::{
     CertificateRequest, IdentityStore, InvalidSvid, InvalidTrustBundle, Svid,
     bootstrap_client_config,
@@ -97,7 +97,7 @@ impl Certifier {
     /// did.
     pub fn restore(&self) -> bool {
         let kept = self.keep_dir.as_deref();
-        let kept = kept.and_then(|dir| KeptIdentity::load(dir, SystemTime::now()));
+        let kept = kept.and_then(|dir| KeptIdentity::load(dir, host::wall_clock()));
         kept.is_some_and(|(svid, bundle)| {
             let id = svid.id.clone();
             match self.identity.set(svid, &bundle) {
@@ -114,8 +114,7 @@ impl Certifier {
             return;
         };
         let path = dir.clone();
-        let saved = tokio::task::spawn_blocking(move || kept.save(&dir)).await;
-        if let Err(error) = saved.map_err(io::Error::other).flatten() {
+        if let Err(error) = host::blocking(move || kept.save(&dir)).await {
             tracing::warn!(path = %path.display(), %error, "the identity is not kept");
         }
     }
@@ -142,6 +141,7 @@ impl Certifier {
     pub async fn run(self, discovery: &DiscoveryClient) {
         self.restore();
         tokio::select! {
+            biased;
             () = self.stay_certified() => {}
             () = self.follow_trust(discovery) => {}
         }
@@ -157,7 +157,7 @@ impl Certifier {
                     failures = 0;
                     let current = self.identity.ready().await;
                     let (from, until) = (current.not_before, current.not_after);
-                    renewal_delay(from, until, SystemTime::now(), fastrand::f64())
+                    renewal_delay(from, until, host::wall_clock(), fastrand::f64())
                 }
                 Err(error) => {
                     failures += 1;
@@ -186,7 +186,7 @@ impl Certifier {
 }
 
 async fn read(path: &Path) -> Result<String, CertifyError> {
-    tokio::fs::read_to_string(path)
+    host::read_to_string(path)
         .await
         .map_err(|source| CertifyError::Read {
             path: path.to_owned(),

@@ -7,10 +7,8 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
-
-use tokio::sync::watch;
 
 use super::{
     connection,
@@ -20,6 +18,7 @@ use super::{
     subscription::{Known, Subscription},
     table::Table,
 };
+use crate::host::{self, watch};
 use crate::identity::{IdentityStore, InvalidSpiffeId, SpiffeId};
 
 /// Where the controller is, and who it must be.
@@ -216,6 +215,7 @@ impl Runner {
             }
         };
         tokio::select! {
+            biased;
             () = connection::stay_connected(&options, &table, &health) => {}
             () = forget_idle(&table, options.idle_after) => {}
             () = snapshot => {}
@@ -227,6 +227,6 @@ async fn forget_idle(table: &Table, idle_after: Duration) {
     let mut ticks = tokio::time::interval((idle_after / 10).max(Duration::from_millis(10)));
     loop {
         ticks.tick().await;
-        table.forget_idle(Instant::now(), idle_after);
+        table.forget_idle(host::now(), idle_after);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{PoisonError, atomic::Ordering::Relaxed},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, time::Instant};
@@ -19,6 +19,7 @@ use super::{
     session::Session,
     table::Table,
 };
+use crate::host;
 
 /// The mean time between two requests for resources: at most 100 × 500 names in a second. The
 /// first goes out at once; those that come while it waits share the next.
@@ -94,11 +95,8 @@ async fn follow(
     let mut next_request = Instant::now();
     loop {
         tokio::select! {
-            response = inbound.message() => {
-                let response = response?.ok_or(StreamError::Ended)?;
-                let reply = receive(&mut session, response, table, health);
-                send(&requests, reply).await?;
-            }
+            // What comes, and may come without a pause, is last.
+            biased;
             () = table.wishes.notified() => {
                 for (name, change) in table.take_changes() {
                     session.change(name, change);
@@ -109,6 +107,11 @@ async fn follow(
                     send(&requests, request).await?;
                 }
                 next_request = Instant::now() + PACE.mul_f64(0.5 + fastrand::f64());
+            }
+            response = inbound.message() => {
+                let response = response?.ok_or(StreamError::Ended)?;
+                let reply = receive(&mut session, response, table, health);
+                send(&requests, reply).await?;
             }
         }
     }
@@ -126,7 +129,7 @@ fn receive(
     *health
         .last_update
         .lock()
-        .unwrap_or_else(PoisonError::into_inner) = Some(SystemTime::now());
+        .unwrap_or_else(PoisonError::into_inner) = Some(host::wall_clock());
     if !received.refused.is_empty() {
         for reason in &received.refused {
             tracing::warn!(

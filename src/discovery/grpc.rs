@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,14 +10,18 @@ use std::{
 };
 
 use hyper::{body::Incoming, client::conn::http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_rustls::TlsConnector;
 use tonic::body::Body;
 
 use super::client::Controller;
-use crate::identity;
+use crate::{
+    host::{
+        self,
+        net::{self, TcpStream},
+    },
+    identity,
+};
 
 /// For name resolution, TCP, TLS and HTTP/2 together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,7 +89,7 @@ async fn dial(
             address: address.into(),
             source,
         })?;
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+    let (sender, connection) = http2::Builder::new(host::Executor)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -97,7 +100,7 @@ async fn dial(
             address: address.into(),
             source,
         })?;
-    tokio::spawn(async move {
+    host::spawn(async move {
         // Every call on the connection fails with it, and says so where it matters.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "the connection to the controller ended");
@@ -109,15 +112,8 @@ async fn dial(
 /// The first of the name's addresses that answers.
 async fn connect(address: &str, mark: Option<u32>) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for addr in lookup_host(address).await? {
-        let socket = match addr {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        if let Some(mark) = mark {
-            SockRef::from(&socket).set_mark(mark)?;
-        }
-        match socket.connect(addr).await {
+    for addr in net::lookup(address).await? {
+        match net::connect(addr, mark).await {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);

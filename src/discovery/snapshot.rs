@@ -16,6 +16,7 @@ use super::{
     resource::{Kind, Named, Resource, ResourceName},
     table::Table,
 };
+use crate::host;
 
 const FILE: &str = "discovery.json";
 
@@ -90,8 +91,7 @@ pub(super) async fn keep(dir: PathBuf, table: Arc<Table>) -> ! {
         tokio::time::sleep(DEBOUNCE).await;
         let resources = table.present();
         let target = dir.clone();
-        let saved = tokio::task::spawn_blocking(move || save(&target, &resources)).await;
-        if let Err(error) = saved.map_err(io::Error::other).flatten() {
+        if let Err(error) = host::blocking(move || save(&target, &resources)).await {
             tracing::warn!(path = %dir.display(), %error, "the snapshot cannot be written");
         }
     }

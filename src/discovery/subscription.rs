@@ -2,12 +2,12 @@
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
-
 use super::{
     resource::{Discovered, Resource, ResourceName},
     table::Table,
 };
+
+use crate::host::watch;
 
 /// What is known about a resource.
 #[derive(Debug)]

@@ -10,13 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use super::{
     resource::{Named, Resource, ResourceName, version},
     session::{Change, Update},
     subscription::{Known, Lease},
 };
+use crate::host::{self, watch};
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -52,7 +53,7 @@ impl Entry {
             known: watch::Sender::new(known),
             version,
             leases: 0,
-            idle_since: Some(Instant::now()),
+            idle_since: Some(host::now()),
         }
     }
 
@@ -123,7 +124,7 @@ impl Table {
         };
         entry.leases -= 1;
         if entry.leases == 0 {
-            entry.idle_since = Some(Instant::now());
+            entry.idle_since = Some(host::now());
         }
     }
 

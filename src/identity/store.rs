@@ -11,10 +11,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use rustls::{ClientConfig, ServerConfig};
-use tokio::sync::watch;
 
 use super::{Alpn, InvalidTrustBundle, SpiffeId, Svid, TrustAnchors, tls};
 use crate::discovery::model::TrustBundle;
+use crate::host::watch;
 
 /// Client configurations kept per [`Credentials`]. A workload that talks to more identities than
 /// this builds some of them again.

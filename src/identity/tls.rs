@@ -16,6 +16,7 @@ use rustls::{
 };
 
 use super::{InvalidTrustBundle, SpiffeId, TrustAnchors, svid::Svid, verify::PeerVerifier};
+use crate::host::WallClock;
 
 /// What two proxies speak inside mesh TLS; its ALPN names are how mesh TLS is told apart from an
 /// application's own.
@@ -121,7 +122,7 @@ fn client(
     alpn: &[u8],
 ) -> Arc<ClientConfig> {
     let verifier = PeerVerifier::of_server(anchors, expected.clone());
-    let mut config = ClientConfig::builder_with_provider(provider().clone())
+    let mut config = ClientConfig::builder_with_details(provider().clone(), Arc::new(WallClock))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has cipher suites of TLS 1.3")
         .dangerous()
@@ -141,7 +142,7 @@ fn server(
 ) -> Arc<ServerConfig> {
     let verifier =
         PeerVerifier::of_clients(anchors, svid.id.trust_domain(), clients_need_certificate);
-    let mut config = ServerConfig::builder_with_provider(provider().clone())
+    let mut config = ServerConfig::builder_with_details(provider().clone(), Arc::new(WallClock))
         .with_protocol_versions(&[&TLS13])
         .expect("the provider has cipher suites of TLS 1.3")
         .with_client_cert_verifier(Arc::new(verifier))
@@ -160,7 +161,7 @@ pub fn public_server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let config = ServerConfig::builder_with_provider(provider().clone())
+    let config = ServerConfig::builder_with_details(provider().clone(), Arc::new(WallClock))
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;

@@ -8,6 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use crate::host;
 use crate::resilience::{
     Bulkhead, BulkheadPolicy, CallerKey, Entry, Outcome, Place, Priority, RejectCause, Ticket,
     Woken,
@@ -62,7 +63,7 @@ impl Gate {
         let mut inner = self.lock();
         update(&mut inner.bulkhead, policy);
         inner.queue_wait = policy.queue_wait;
-        let now = Instant::now();
+        let now = host::now();
         let woken = inner.bulkhead.wake(now);
         inner.grant(now, woken);
     }
@@ -84,7 +85,7 @@ impl Gate {
         caller: Option<CallerKey>,
     ) -> Result<Pass, RejectCause> {
         let (ticket, granted, wait) = {
-            let now = Instant::now();
+            let now = host::now();
             let mut inner = self.lock();
             match inner.bulkhead.enter(now, priority, caller) {
                 Entry::Admitted(place) => return Ok(self.pass(place)),
@@ -116,7 +117,7 @@ impl Gate {
     }
 
     fn leave(&self, place: Place, outcome: Option<&Outcome>) {
-        let now = Instant::now();
+        let now = host::now();
         let mut inner = self.lock();
         let woken = inner.bulkhead.leave(now, place, outcome);
         inner.grant(now, woken);
@@ -154,7 +155,7 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let now = Instant::now();
+        let now = host::now();
         let mut inner = self.gate.lock();
         if inner.waiting.remove(&self.ticket).is_some() {
             inner.bulkhead.abandon(self.ticket);

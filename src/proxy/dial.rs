@@ -5,13 +5,12 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::io::{Rewind, Stream};
 use crate::{
     discovery::model::Endpoint,
+    host::net,
     identity::{
         Alpn, Credentials, IdentityStore, TlsFailure, describe_tls_failure, tls_failure_reason,
     },
@@ -104,7 +103,10 @@ impl Dialer {
     /// Plain TCP, or mesh TLS that speaks `alpn` where the endpoint is meshed.
     pub async fn dial(&self, endpoint: &Endpoint, alpn: Alpn) -> Result<Stream, DialError> {
         let addr = endpoint.addr;
-        let tcp = self.connect(addr).await?;
+        let connected = net::connect(addr, self.mark).await;
+        let tcp = connected
+            .and_then(|tcp| net::tune(&tcp).map(|()| tcp))
+            .map_err(|source| DialError::Connect { addr, source })?;
         let Some(expected) = &endpoint.identity else {
             return Ok(Stream::Plain(Rewind::new(Bytes::new(), tcp)));
         };
@@ -128,36 +130,6 @@ impl Dialer {
         })?;
         Ok(Stream::Dialled(Box::new(tls)))
     }
-
-    async fn connect(&self, addr: SocketAddr) -> Result<TcpStream, DialError> {
-        let failed = |source| DialError::Connect { addr, source };
-        let socket = self.socket(addr).map_err(failed)?;
-        let tcp = socket.connect(addr).await.map_err(failed)?;
-        tune(&tcp).map_err(failed)?;
-        Ok(tcp)
-    }
-
-    fn socket(&self, addr: SocketAddr) -> io::Result<TcpSocket> {
-        let socket = Socket::new(
-            Domain::for_address(addr),
-            Type::STREAM.nonblocking(),
-            Some(Protocol::TCP),
-        )?;
-        if let Some(mark) = self.mark {
-            socket.set_mark(mark)?;
-        }
-        Ok(TcpSocket::from_std_stream(socket.into()))
-    }
-}
-
-/// Small messages leave at once, and a peer that vanished is noticed within two minutes.
-pub fn tune(tcp: &TcpStream) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
-    SockRef::from(tcp).set_tcp_keepalive(&keepalive)?;
-    tcp.set_nodelay(true)
 }
 
 /// Runs a whole dial, protocol handshakes included, within the policy's connect timeout.

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
 use crate::{
     access::{Call, Verdict},
     discovery::model::{Endpoint, MtlsMode, Protocol, Workload},
+    host::net::TcpStream,
     identity::{Alpn, SpiffeId, TlsFailure, describe_tls_failure, peer_id},
     telemetry::{
         Direction, Reason,
@@ -265,10 +266,11 @@ impl Inbound {
             },
         };
         tokio::select! {
-            () = join(&series, client, server) => {}
+            biased;
             () = self.worker.own.until_denied(call.caller, call.port) => {
                 self.refused(Reason::AccessDenied, "a changed policy no longer allows this caller");
             }
+            () = join(&series, client, server) => {}
         }
     }
 

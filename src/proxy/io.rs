@@ -4,17 +4,16 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 
-use crate::identity::{TlsFailure, describe_tls_failure};
+use crate::{
+    host::net::{self, TcpStream},
+    identity::{TlsFailure, describe_tls_failure},
+};
 
 /// A TCP connection whose first bytes were already read to recognise its protocol: they are
 /// read again first.
@@ -99,8 +98,7 @@ impl Stream {
             Stream::Accepted(tls) => &tls.get_ref().0.inner,
             Stream::Dialled(tls) => tls.get_ref().0,
         };
-        let lingered = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO));
-        if let Err(error) = lingered {
+        if let Err(error) = net::reset_on_close(tcp) {
             tracing::debug!(%error, "closing without a reset");
         }
     }

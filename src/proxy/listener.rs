@@ -1,23 +1,15 @@
 //! Accepting connections, bounded in number, and going on when descriptors run out.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
+use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::sync::Semaphore;
+
+use super::{inbound, outbound, worker::Worker};
+use crate::{
+    host::net::{self, TcpListener, TcpStream},
+    telemetry::{Direction, Reason},
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
-
-use super::{dial, inbound, original_dst::original_dst, outbound, worker::Worker};
-use crate::telemetry::{Direction, Reason};
-
-const BACKLOG: i32 = 1024;
 /// How long to leave the kernel alone when it has no descriptor to give.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 
@@ -31,32 +23,9 @@ pub enum Origin {
 
 /// A bound listener, ready to be moved to its worker.
 pub struct Bound {
-    pub listener: StdListener,
+    pub listener: net::Bound,
     pub direction: Direction,
     pub origin: Origin,
-}
-
-/// Listens on every address of both families; IPv4 alone where the kernel has no IPv6.
-pub fn bind_any(port: u16) -> io::Result<StdListener> {
-    bind((Ipv6Addr::UNSPECIFIED, port).into())
-        .or_else(|_| bind((Ipv4Addr::UNSPECIFIED, port).into()))
-}
-
-/// Listens with SO_REUSEPORT, so that each worker has a listener of its own.
-pub fn bind(addr: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(
-        Domain::for_address(addr),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
-    if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Accepts until the drain's minimum time is over. New connections are taken while draining:
@@ -79,8 +48,9 @@ pub async fn serve(
             (permit.expect("never closed"), listener.accept().await)
         };
         let (permit, accepted) = tokio::select! {
-            next = next => next,
+            biased;
             () = &mut closing => return Ok(()),
+            next = next => next,
         };
         match accepted {
             Ok((tcp, from)) => {
@@ -106,7 +76,7 @@ async fn connection(
     direction: Direction,
     origin: Origin,
 ) {
-    if let Err(error) = dial::tune(&tcp) {
+    if let Err(error) = net::tune(&tcp) {
         return tracing::debug!(%error, "connection ended before it began");
     }
     let dst = match origin {
@@ -135,7 +105,7 @@ async fn connection(
 /// Where the connection was going. One that was going to the proxy itself would come back here
 /// for ever.
 fn redirected_from(worker: &Worker, tcp: &TcpStream) -> Result<SocketAddr, Reason> {
-    let dst = original_dst(tcp).map_err(|_| Reason::LoopDetected)?.addr();
+    let dst = net::original_dst(tcp).map_err(|_| Reason::LoopDetected)?;
     let ports = worker.shared.config.intercept;
     let own = ports.is_some_and(|ports| [ports.inbound, ports.outbound].contains(&dst.port()));
     let here = tcp

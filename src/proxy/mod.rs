@@ -15,7 +15,6 @@ pub mod interception;
 mod io;
 mod listener;
 mod memory;
-pub mod original_dst;
 mod outbound;
 mod own;
 mod probe;
@@ -26,3 +25,11 @@ mod tcp;
 mod tracing;
 mod upstream;
 mod worker;
+
+#[cfg(test)]
+pub(crate) use self::{
+    http::{kind::CLIENT_ID, reply::REASON},
+    run::{bind_worker, discover, work},
+    tracing::Tracer,
+    worker::Shared,
+};

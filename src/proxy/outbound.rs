@@ -1,9 +1,9 @@
 //! From the application: what it dials, over the mesh where that is meshed.
 
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{net::SocketAddr, rc::Rc};
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::io::AsyncWriteExt;
 
 use super::{
     dial::{DialError, within},
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     discovery::model::{Destination, Endpoint, Protocol},
+    host::{self, net::TcpStream},
     identity::Alpn,
     resilience::{CallResult, Outcome},
     telemetry::{
@@ -152,7 +153,7 @@ async fn dial(worker: &Worker, upstream: &Upstream) -> Result<Stream, StreamRefu
     let timeout = upstream.view().policy.timeouts.connect;
     let mut avoid = None;
     loop {
-        let now = Instant::now();
+        let now = host::now();
         let Some(Picked {
             id,
             endpoint,
@@ -170,7 +171,7 @@ async fn dial(worker: &Worker, upstream: &Upstream) -> Result<Stream, StreamRefu
         let result = dialled
             .as_ref()
             .map_or_else(DialError::verdict, |_| CallResult::Success);
-        let done = Instant::now();
+        let done = host::now();
         let outcome = Outcome {
             result,
             latency: done - now,

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     access::{Call, Table, Verdict},
     discovery::{State, Subscription, model::Workload},
+    host,
     identity::SpiffeId,
 };
 
@@ -127,7 +128,7 @@ impl OwnWorkload {
 
     fn log(&self, table: &Table, call: &Call<'_>, verdict: Verdict) {
         let denied = verdict == Verdict::Denied;
-        let now = Instant::now();
+        let now = host::now();
         let mut logged = self.logged.borrow_mut();
         let key = (call.caller.cloned(), call.port, denied);
         let recent = |at: &Instant| now.duration_since(*at) < LOG_EVERY;

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     discovery::{Certifier, ClientOptions, Controller, DiscoveryClient, controller_id},
+    host::{self, net, os},
     identity::IdentityStore,
     telemetry::{
         Direction,
@@ -170,15 +171,15 @@ impl Proxy {
 /// A listener of the control thread. Every address of IPv6 is every address of IPv4 as well.
 fn aside(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        listener::bind_any(address.port())
+        os::listen_any(address.port())
     } else {
-        listener::bind(address)
+        os::listen(address)
     };
     TcpListener::from_std(listener?)
 }
 
 /// Follows the controller: identity, discovery and the trust bundle.
-fn discover(
+pub fn discover(
     config: &ProxyConfig,
     identity: &IdentityStore,
     supervisor: &Supervisor,
@@ -298,7 +299,7 @@ fn bind(config: &ProxyConfig) -> anyhow::Result<Vec<Vec<Bound>>> {
         .collect()
 }
 
-fn bind_worker(config: &ProxyConfig) -> anyhow::Result<Vec<Bound>> {
+pub fn bind_worker(config: &ProxyConfig) -> anyhow::Result<Vec<Bound>> {
     let taken =
         |what: String| move || format!("cannot listen on {what}: is another proxy running?");
     let mut bound = Vec::new();
@@ -308,7 +309,7 @@ fn bind_worker(config: &ProxyConfig) -> anyhow::Result<Vec<Bound>> {
             (Direction::Inbound, ports.inbound),
         ];
         for (direction, port) in listeners {
-            let listener = listener::bind_any(port).with_context(taken(format!("port {port}")))?;
+            let listener = net::listen_any(port).with_context(taken(format!("port {port}")))?;
             bound.push(Bound {
                 listener,
                 direction,
@@ -318,7 +319,7 @@ fn bind_worker(config: &ProxyConfig) -> anyhow::Result<Vec<Bound>> {
     }
     for forward in &config.forwards {
         let listener =
-            listener::bind(forward.listen).with_context(taken(forward.listen.to_string()))?;
+            net::listen(forward.listen).with_context(taken(forward.listen.to_string()))?;
         bound.push(Bound {
             listener,
             direction: forward.direction,
@@ -366,7 +367,7 @@ fn start_workers(
     Ok(receiver)
 }
 
-async fn work(shared: Arc<Shared>, listeners: Vec<Bound>) {
+pub async fn work(shared: Arc<Shared>, listeners: Vec<Bound>) {
     let connections = Arc::new(Semaphore::new(shared.config.max_connections));
     let worker = Worker::new(shared.clone());
     let serving: Vec<_> = listeners
@@ -393,14 +394,14 @@ async fn work(shared: Arc<Shared>, listeners: Vec<Bound>) {
 
 /// Waits until all workers have drained, at the latest until the deadline.
 async fn drained(workers: &mut mpsc::UnboundedReceiver<usize>, count: usize, within: Duration) {
-    let started = Instant::now();
+    let started = host::now();
     let all = async {
         for _ in 0..count {
             workers.recv().await;
         }
     };
     match tokio::time::timeout(within, all).await {
-        Ok(()) => tracing::info!(after = ?started.elapsed(), "drained"),
+        Ok(()) => tracing::info!(after = ?(host::now() - started), "drained"),
         Err(_) => tracing::warn!(
             ?within,
             "not everything ended in time: cutting what is left"

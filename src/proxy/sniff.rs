@@ -6,15 +6,13 @@
 use std::{io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     detect::{Detected, detect, is_http2_server},
     io::Stream,
 };
+use crate::host::net::TcpStream;
 
 /// Most clients speak within a round trip; dialling earlier would open connections for nothing.
 const GRACE: Duration = Duration::from_millis(2);
@@ -162,18 +160,16 @@ async fn until_certain(client: &mut TcpStream, read: &mut BytesMut) -> io::Resul
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
-
     use super::*;
-    use crate::proxy::io::Rewind;
+    use crate::{host::net::TcpListener, proxy::io::Rewind};
 
     const SHORT: Duration = Duration::from_millis(20);
     const LONG: Duration = Duration::from_secs(600);
 
     async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (near, far) = tokio::join!(listener.accept(), TcpStream::connect(addr));
+        let (near, far) = tokio::join!(listener.accept(), crate::host::net::connect(addr, None));
         (near.unwrap().0, far.unwrap())
     }
 

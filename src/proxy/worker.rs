@@ -32,6 +32,7 @@ use crate::{
         },
         resource::Resource,
     },
+    host,
     identity::IdentityStore,
     resilience::ResiliencePolicy,
     telemetry::{
@@ -140,7 +141,7 @@ impl Shared {
             _ => None,
         });
         let credentials = self.identity.current();
-        let now = Instant::now();
+        let now = host::now();
         let upstreams = self
             .upstreams
             .lock()
@@ -239,9 +240,9 @@ impl Worker {
     pub async fn destination(&self, addr: SocketAddr) -> Arc<Destination> {
         let mut subscription = {
             let mut destinations = self.destinations.borrow_mut();
-            let new = || (self.shared.discovery.destination(addr), Instant::now());
+            let new = || (self.shared.discovery.destination(addr), host::now());
             let (subscription, used) = destinations.entry(addr).or_insert_with(new);
-            *used = Instant::now();
+            *used = host::now();
             subscription.clone()
         };
         match subscription.known(FIRST_WORD).await {
@@ -275,7 +276,7 @@ impl Worker {
     async fn followed(&self, name: UpstreamKey, key: &ServiceKey) -> Rc<Upstream> {
         let known = self.upstreams.borrow().get(&name).cloned();
         if let Some(upstream) = known {
-            upstream.last_used.set(Instant::now());
+            upstream.last_used.set(host::now());
             return upstream;
         }
         let mut service = self.shared.discovery.service(key);
@@ -345,7 +346,7 @@ impl Worker {
             self.upstreams.borrow_mut().insert(key, upstream.clone());
             upstream
         });
-        upstream.last_used.set(Instant::now());
+        upstream.last_used.set(host::now());
         upstream.refresh(protocol, policy, endpoint);
         upstream
     }
@@ -459,6 +460,7 @@ async fn follow(
     let own = &shared.config.pod_ips;
     loop {
         tokio::select! {
+            biased;
             () = service.changed() => upstream.upgrade().map(|u| follow_service(&u, &service, namespace)),
             () = endpoints.changed() => upstream.upgrade().map(|u| follow_endpoints(&u, &endpoints, own)),
         };
@@ -484,7 +486,7 @@ fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>, ow
     match endpoints.current() {
         State::Present(endpoints) => {
             let endpoints = hairpin::as_dialled(&endpoints, own);
-            upstream.set_endpoints(&endpoints, Instant::now());
+            upstream.set_endpoints(&endpoints, host::now());
         }
         State::Absent => {
             if let UpstreamKey::Service(service) | UpstreamKey::Route(service, _) = &upstream.key {
@@ -492,7 +494,7 @@ fn follow_endpoints(upstream: &Upstream, endpoints: &Subscription<Endpoints>, ow
                     service: service.clone(),
                     endpoints: Vec::new(),
                 };
-                upstream.set_endpoints(&none, Instant::now());
+                upstream.set_endpoints(&none, host::now());
             }
         }
         State::Pending => {}
@@ -507,7 +509,7 @@ async fn sweep(worker: Weak<Worker>) {
         let Some(worker) = worker.upgrade() else {
             return;
         };
-        let now = Instant::now();
+        let now = host::now();
         worker.pool.sweep(now, IDLE);
         let in_use = |upstream: &Rc<Upstream>| {
             Rc::strong_count(upstream) > 1 || now.duration_since(upstream.last_used.get()) < IDLE

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tokio::sync::watch;
+use crate::host::watch;
 
 /// Starts a drain and waits for its end.
 pub struct Signal {

@@ -20,6 +20,7 @@ use super::{
     Reason,
     context::{SpanId, TraceContext, TraceId},
 };
+use crate::host;
 use crate::identity::SpiffeId;
 
 /// Which end of an exchange a span describes.
@@ -75,7 +76,7 @@ pub const QUEUE: usize = 4096;
 impl SpanSink {
     /// `dropped` counts the spans that found the queue full.
     pub fn new(dropped: Arc<AtomicU64>) -> (Self, mpsc::Receiver<Box<Span>>) {
-        Self::with_clock(dropped, QUEUE, SystemTime::now)
+        Self::with_clock(dropped, QUEUE, host::wall_clock)
     }
 
     /// As [`SpanSink::new`], with the queue's length and the clock that ends spans.

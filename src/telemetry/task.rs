@@ -6,6 +6,7 @@ use std::{any::Any, fmt, future::Future, io, panic, thread};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::metrics::Metrics;
+use crate::host;
 
 /// A background task that ended as it never should: the process must not go on without it.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +84,10 @@ impl Supervisor {
     where
         E: Into<anyhow::Error> + Send + 'static,
     {
-        let task = tokio::spawn(future);
+        let task = host::spawn(future);
         let handle = Task(task.abort_handle());
         let supervisor = self.clone();
-        tokio::spawn(async move {
+        host::spawn(async move {
             match task.await {
                 Ok(result) => supervisor.ended(name, result.map_err(Into::into)),
                 Err(error) => {

@@ -8,11 +8,9 @@ use std::{
 };
 
 use outrigger::{
+    host::original_dst::original_dst,
     netns::{Pod, VIRTUAL_V4, VIRTUAL_V6, World},
-    proxy::{
-        interception::{self, Interception},
-        original_dst::original_dst,
-    },
+    proxy::interception::{self, Interception},
 };
 
 use crate::inside::{accept, both, dial, inside, is_idle, listen};

@@ -13,6 +13,7 @@ use super::{
     files::{Directory, ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
     state::{self, State},
 };
+use crate::host;
 use crate::identity::TrustAnchors;
 
 /// Keeps the authority's files, and has the authority sign with what they hold.
@@ -36,7 +37,7 @@ impl CaDirectory {
                 let _lock = dir.lock()?;
                 match load(&dir)? {
                     Some(pem) => pem,
-                    None => complete(&dir, trust_domain, SystemTime::now())?,
+                    None => complete(&dir, trust_domain, host::wall_clock())?,
                 }
             }
         };

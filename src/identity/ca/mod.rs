@@ -20,7 +20,6 @@ use std::{
 use arc_swap::ArcSwap;
 use rcgen::SubjectPublicKeyInfo;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::watch;
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use self::state::State;
@@ -34,6 +33,8 @@ use super::{
     CLOCK_SKEW, CertificateRequest, InvalidSpiffeId, InvalidTrustBundle, SpiffeId, TrustAnchors,
     verify::PeerVerifier,
 };
+
+use crate::host::watch;
 
 /// How long a workload's certificate is valid unless somebody says otherwise.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);

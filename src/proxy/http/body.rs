@@ -6,7 +6,6 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant as Deadline, Sleep};
 
 use super::{activity::Activity, held::Held, replay::ReplayBody};
+use crate::host;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -83,7 +83,7 @@ impl Body for ClientBody {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.upload.bytes.update(|before| before + bytes);
                 if let Some(held) = &mut *self.upload.held.borrow_mut() {
-                    held.went_on(bytes, Instant::now);
+                    held.went_on(bytes, host::now);
                 }
                 self.body.is_end_stream()
             }

@@ -3,7 +3,7 @@
 use std::{
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
@@ -23,6 +23,7 @@ use super::{
     stale, upgrade,
 };
 use crate::{
+    host,
     proxy::{
         head,
         route::{BackendRule, Choice, Listener, Scheme, Selected},
@@ -42,7 +43,7 @@ pub async fn handle(
     mut request: Request<Incoming>,
     activity: Option<Arc<Activity>>,
 ) -> Reply {
-    let started = Instant::now();
+    let started = host::now();
     let open = activity
         .as_ref()
         .map(|activity| activity.begin(!request.body().is_end_stream()));
@@ -200,7 +201,7 @@ fn record(
     traced: &Traced,
 ) -> Record {
     Record {
-        start: SystemTime::now(),
+        start: host::wall_clock(),
         direction: context.direction,
         trace_id: traced.trace_id(),
         client: context.client,

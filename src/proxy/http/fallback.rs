@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     discovery::model::ServiceKey,
+    host,
     resilience::{
         Fallback, Priority, ResiliencePolicy, StaticResponse,
         fallback::{self, Situation},
@@ -87,7 +88,7 @@ pub async fn answer(
 impl Request<'_> {
     fn stale_age(&self) -> Option<Duration> {
         let stale = &self.context.worker.stale;
-        stale.age(self.stale_key?, &self.parts.headers, Instant::now())
+        stale.age(self.stale_key?, &self.parts.headers, host::now())
     }
 
     fn stale(&self) -> Option<Answer> {

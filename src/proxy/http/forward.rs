@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     discovery::model::Endpoint,
+    host,
     proxy::{
         balance::EndpointId,
         dial::DialError,
@@ -185,13 +186,13 @@ impl Forward<'_> {
     ) -> Result<Response<Incoming>, Refusal> {
         let late = "no place in the bulkhead came free in time";
         deadline::within(self.deadline, late, self.pass_bulkheads(exchange)).await??;
-        self.upstream.state.deposit(Instant::now());
+        self.upstream.state.deposit(host::now());
         let idempotent = retry::is_idempotent(&parts.method);
         // As many as there were: those that go away while this tries leave their successors.
         let endpoints = self.upstream.endpoints();
         let (mut tries, mut avoid) = (0, None);
         loop {
-            let now = Instant::now();
+            let now = host::now();
             let picked = self.pick(now, avoid)?;
             avoid = Some(picked.id);
             let endpoint = picked.endpoint.clone();
@@ -227,7 +228,7 @@ impl Forward<'_> {
                 failure,
                 tries,
                 endpoints,
-                after: exchange.started.elapsed(),
+                after: host::now() - exchange.started,
             };
             if !self.pays_for_another(payload, tried) {
                 return result.map_err(|failed| self.give_up(exchange, failed, tries));
@@ -338,7 +339,7 @@ impl Forward<'_> {
             && self.kind != Kind::Upgrade
             && !(self.is_local() && is_retried_by_caller(tried.failure))
             && retry::may_repeat(&self.policy.retry, tried)
-            && self.upstream.state.withdraw(Instant::now())
+            && self.upstream.state.withdraw(host::now())
     }
 
     fn give_up(&self, exchange: &mut Exchange, failed: Failed, tries: u32) -> Refusal {
@@ -359,7 +360,7 @@ impl Forward<'_> {
         parts: request::Parts,
         payload: &mut Payload,
     ) -> Result<Response<Incoming>, Failed> {
-        let per_try = self.try_timeout.map(|timeout| Instant::now() + timeout);
+        let per_try = self.try_timeout.map(|timeout| host::now() + timeout);
         let Some(until) = [self.deadline, per_try].into_iter().flatten().min() else {
             return self.send(exchange, endpoint, parts, payload).await;
         };

@@ -50,6 +50,7 @@ pub async fn serve(mut stream: Stream, context: Rc<Context>, drain: drain::Watch
         let _parked = connections.parked(context.direction);
         context.worker.freed.notify_one();
         tokio::select! {
+            biased;
             readable = tokio::time::timeout(idle_timeout(&context), stream.readable()) => {
                 if !matches!(readable, Ok(Ok(()))) {
                     return;

@@ -12,6 +12,7 @@ use super::{
     kind,
     pool::{Connection, Version},
 };
+use crate::host;
 use crate::proxy::{head, route::RouteRule};
 
 /// Sends the route's mirrors their copies. Only bodies that are kept whole anyway are mirrored;
@@ -48,7 +49,7 @@ async fn copy(
     body: RequestBody,
 ) -> anyhow::Result<()> {
     let upstream = context.worker.service(service).await;
-    let now = std::time::Instant::now();
+    let now = host::now();
     let Some(picked) = upstream.pick(now, None, None) else {
         return Ok(());
     };

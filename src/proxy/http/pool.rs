@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     discovery::model::Endpoint,
+    host,
     identity::{Alpn, SpiffeId},
     proxy::{
         dial::{DialError, Dialer, within},
@@ -128,7 +129,7 @@ impl Peer {
 
     /// Whether a connection is left to those who do not read from it.
     fn leaves(&self, holders: &Rc<Holders>) -> bool {
-        if !holders.are_in_the_way(Instant::now) {
+        if !holders.are_in_the_way(host::now) {
             return false;
         }
         let mut left = self.left.borrow_mut();

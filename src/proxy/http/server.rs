@@ -43,6 +43,7 @@ async fn serve_h2(stream: Stream, context: Rc<Context>, drain: drain::Watch) {
     let serving = stream.flushed(async {
         let mut connection = pin!(http2(mesh).serve_connection(io, service));
         tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = drain.draining() => {
                 connection.as_mut().graceful_shutdown();

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     discovery::model::Endpoint,
+    host,
     proxy::{
         admission::Pass,
         balance::EndpointId,
@@ -66,7 +67,7 @@ impl Attempt {
         if std::mem::replace(&mut self.judged, true) {
             return None;
         }
-        let now = Instant::now();
+        let now = host::now();
         let outcome = Outcome {
             result,
             latency: now - self.started,
@@ -174,7 +175,7 @@ impl Exchange {
     pub fn responded(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.status = Some(status);
         if let Some(witnessed) = &mut self.witnessed {
-            witnessed.record.upstream_duration = Some(self.started.elapsed());
+            witnessed.record.upstream_duration = Some(host::now() - self.started);
         }
         let verdict = match (self.grpc, kind::grpc_status(headers)) {
             (true, None) if status.is_success() => return,
@@ -226,7 +227,7 @@ impl Observer for Exchange {
     fn data(&mut self, bytes: &Bytes) {
         self.received += bytes.len() as u64;
         if let Some(held) = &mut self.held {
-            held.went_on(bytes.len() as u64, Instant::now);
+            held.went_on(bytes.len() as u64, host::now);
         }
         if let Some(copy) = &mut self.copy {
             copy.push(bytes);
@@ -263,10 +264,10 @@ impl Observer for Exchange {
         self.complete = true;
         self.held = None;
         if let Some(connection) = self.connection.take() {
-            connection.release(Instant::now());
+            connection.release(host::now());
         }
         if let Some(copy) = self.copy.take() {
-            copy.keep(Instant::now());
+            copy.keep(host::now());
         }
         self.judge(CallResult::Success, None);
     }
@@ -279,7 +280,7 @@ impl Drop for Exchange {
         if !self.complete && self.reason.is_none() {
             self.reason = Some(Reason::ClientCancelled);
         }
-        let duration = self.started.elapsed();
+        let duration = host::now() - self.started;
         self.series.finished(self.status, self.reason, duration);
         self.series.response_bytes(self.received);
         let sent = self.upload.as_ref().map_or(0, |upload| upload.bytes.get());

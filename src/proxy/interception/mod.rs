@@ -1,6 +1,6 @@
 //! Transparent interception: which connections the kernel hands to the proxy, as nftables rules
 //! for the pod's network namespace. Recovering where a connection was going is
-//! [`original_dst`](super::original_dst)'s part.
+//! [`original_dst`](crate::host::original_dst)'s part.
 
 mod netfilter;
 mod ruleset;

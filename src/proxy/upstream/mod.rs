@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     discovery::model::{Endpoint, Endpoints, Protocol, Service, ServiceKey},
+    host,
     resilience::{CallResult, Outcome, Permit, ResiliencePolicy},
 };
 
@@ -131,7 +132,7 @@ impl Upstream {
                 endpoints: HashMap::new(),
                 rng: fastrand::Rng::new(),
             }),
-            last_used: Cell::new(Instant::now()),
+            last_used: Cell::new(host::now()),
             authority,
             watch: RefCell::default(),
         }
@@ -173,7 +174,7 @@ impl Upstream {
                 service,
                 endpoints: vec![endpoint.clone()],
             };
-            self.set_endpoints(&endpoints, Instant::now());
+            self.set_endpoints(&endpoints, host::now());
         }
     }
 
