@@ -5,6 +5,7 @@ use std::time::Duration;
 pub mod ca;
 mod failure;
 mod names;
+pub(crate) mod pem_fault;
 pub mod renew;
 mod spiffe;
 pub mod store;

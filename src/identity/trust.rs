@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 
+use super::pem_fault;
+
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TrustAnchors(Arc<[TrustAnchor<'static>]>);
@@ -17,7 +19,7 @@ pub enum InvalidTrustBundle {
     #[error(
         "certificate {number} of the trust bundle is not valid PEM ({reason}): was it cut short?"
     )]
-    Pem { number: usize, reason: String },
+    Pem { number: usize, reason: &'static str },
     #[error("certificate {number} of the trust bundle cannot be a trust anchor: {reason}")]
     Certificate {
         number: usize,
@@ -34,7 +36,7 @@ impl TrustAnchors {
             let number = anchors.len() + 1;
             let certificate = certificate.map_err(|e| InvalidTrustBundle::Pem {
                 number,
-                reason: e.to_string(),
+                reason: pem_fault::describe(&e),
             })?;
             let anchor = webpki::anchor_from_trusted_cert(&certificate)
                 .map_err(|reason| InvalidTrustBundle::Certificate { number, reason })?;

@@ -17,7 +17,7 @@ use rustls::{
 };
 
 use super::ca_secret::secret;
-use crate::identity::{CLOCK_SKEW, public_server_config};
+use crate::identity::{CLOCK_SKEW, pem_fault, public_server_config};
 
 pub(super) const NAME: &str = "outrigger-webhook";
 const SERVICE: &str = "outrigger-controller";
@@ -34,7 +34,7 @@ pub(super) enum Unusable {
     #[error("it has no readable `{0}`")]
     Missing(&'static str),
     #[error("`{0}` is not valid PEM: {1}")]
-    Pem(&'static str, String),
+    Pem(&'static str, &'static str),
     #[error("the certificate cannot be read")]
     Malformed,
     #[error("the certificate is not for {0}")]
@@ -98,7 +98,7 @@ impl Serving {
         }
         let life = until.duration_since(from).unwrap_or_default();
         let key = PrivateKeyDer::from_pem_slice(part(KEY)?.as_bytes())
-            .map_err(|error| Unusable::Pem(KEY, error.to_string()))?;
+            .map_err(|error| Unusable::Pem(KEY, pem_fault::describe(&error)))?;
         Ok(Self {
             config: public_server_config(chain, key)?,
             ca: ca.to_owned(),
@@ -163,7 +163,7 @@ fn params(name: &str, now: SystemTime) -> CertificateParams {
 fn certificates(key: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, Unusable> {
     CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|error| Unusable::Pem(key, error.to_string()))
+        .map_err(|error| Unusable::Pem(key, pem_fault::describe(&error)))
 }
 
 #[cfg(test)]

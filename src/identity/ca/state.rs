@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::prelude::X509Certificate;
 
 use super::CaError;
-use crate::identity::{TrustAnchors, names, svid::validity};
+use crate::identity::{TrustAnchors, names, pem_fault, svid::validity};
 
 /// A text in PEM, and where it came from: what an error about it names.
 #[derive(Clone, PartialEq, Eq)]
@@ -121,7 +121,10 @@ impl State {
 pub(super) fn certificates(part: &Part) -> Result<Vec<CertificateDer<'static>>, CaError> {
     let certificates = CertificateDer::pem_slice_iter(part.pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| CaError::part(&part.place, format!("is not valid PEM: {e}")))?;
+        .map_err(|e| {
+            let problem = format!("is not valid PEM: {}", pem_fault::describe(&e));
+            CaError::part(&part.place, problem)
+        })?;
     if certificates.is_empty() {
         let problem = "holds no certificate: PEM is expected";
         return Err(CaError::part(&part.place, problem));
@@ -155,7 +158,7 @@ pub(crate) fn to_pem(certificates: &[CertificateDer<'_>]) -> String {
 
 pub(super) fn key_pair(part: &Part) -> Result<KeyPair, CaError> {
     PrivateKeyDer::from_pem_slice(part.pem.as_bytes())
-        .map_err(|e| e.to_string())
+        .map_err(|e| pem_fault::describe(&e).to_owned())
         .and_then(|der| KeyPair::try_from(&der).map_err(|e| e.to_string()))
         .map_err(|e| CaError::part(&part.place, format!("is not a usable private key: {e}")))
 }

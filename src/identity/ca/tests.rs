@@ -290,3 +290,19 @@ fn a_root_that_no_proxy_would_take_is_refused() {
         "{error}"
     );
 }
+
+#[test]
+fn what_is_said_of_a_broken_key_does_not_tell_it() {
+    let TestCa { dir, .. } = TestCa::new();
+    let path = dir.path().join(ISSUER_KEY);
+    let key = fs::read_to_string(&path).unwrap();
+    for broken in [
+        key.replace('\n', ""),
+        key.replace("END", "END OF"),
+        key.replacen("MI", "!!", 1),
+    ] {
+        fs::write(&path, &broken).unwrap();
+        let error = message(open(dir.path()));
+        assert!(error.contains(ISSUER_KEY) && error.len() < 300, "{error}");
+    }
+}
