@@ -222,6 +222,10 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
             remove_named(headers, line);
         }
     }
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // It was not what framed the message (RFC 9112 6.3), and would frame the next one wrongly.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }

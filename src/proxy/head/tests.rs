@@ -112,6 +112,17 @@ fn strips_what_belongs_to_the_connection() {
 }
 
 #[test]
+fn a_length_beside_a_transfer_encoding_goes_with_it() {
+    let mut map = headers(&[
+        ("content-length", "5"),
+        ("transfer-encoding", "chunked"),
+        ("x-one", "1"),
+    ]);
+    strip_hop_by_hop(&mut map, Upgrade::Strip);
+    assert_eq!(map, headers(&[("x-one", "1")]));
+}
+
+#[test]
 fn connection_cannot_take_end_to_end_headers() {
     let pairs = [
         ("authorization", "secret"),
