@@ -43,6 +43,7 @@ targets! {
     first_packet
     head
     http1
+    http1_response
     injection
     netlink
     registry

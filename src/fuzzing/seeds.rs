@@ -1,4 +1,4 @@
-//! Real inputs to begin a search from, written into the corpora by
+//! Real inputs to begin a search from, written into the corpora where they are missing by
 //! `UPDATE_SEEDS=1 cargo test --lib fuzzing::seeds`: what the tests' own fixtures, rustls, rcgen
 //! and prost make, and what was said on the wire.
 
@@ -29,7 +29,7 @@ fn seeds_are_there() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
     for (target, name, bytes) in all() {
         let file = corpora.join(target).join(format!("seed-{name}"));
-        if std::env::var_os("UPDATE_SEEDS").is_some() {
+        if std::env::var_os("UPDATE_SEEDS").is_some() && !file.exists() {
             fs::write(&file, bytes).expect("the corpus can be written");
         }
         let hint = "run UPDATE_SEEDS=1 cargo test --lib fuzzing::seeds";
@@ -120,6 +120,16 @@ fn http() -> Vec<Seed> {
         b"\xffPOST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
         b"\xffGET / HTTP/1.1\r\nHost: shop\r\nX: a\r\n b\r\n\r\n",
     ];
+    let responses: &[&[u8]] = &[
+        b"\x00HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+        b"\x00HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a\r\nhello\r\n0\r\nX-T: 1\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+        b"\x02HTTP/1.0 200\r\nServer: old\r\n\r\nuntil the end",
+        b"\x01HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        b"\x00HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\n",
+        b"\x00HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\nKeep-Alive: timeout=5\r\n\r\n",
+        b"\x00HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"\x00HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    ];
     let beginnings: &[&[u8]] = &[
         b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -133,6 +143,7 @@ fn http() -> Vec<Seed> {
         b"CONNECT shop:443 HTTP/1.1\r\n",
     ];
     let mut seeds = numbered("http1", requests);
+    seeds.extend(numbered("http1_response", responses));
     seeds.extend(numbered("detect", beginnings));
     seeds
 }

@@ -116,15 +116,7 @@ fn body(message: &Message, rest: &mut &[u8]) -> Result<Vec<u8>, Not> {
     let lengths: Vec<_> = message.all("content-length").collect();
     match (&codings[..], &lengths[..]) {
         ([], []) => Ok(Vec::new()),
-        ([], [length]) => {
-            let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
-            let text = str::from_utf8(length)
-                .ok()
-                .filter(|_| digits)
-                .ok_or(Not::Framing)?;
-            let length: usize = text.parse().map_err(|_| Not::Framing)?;
-            take(rest, length)
-        }
+        ([], [length]) => take(rest, digits(length)?),
         ([coding], lengths) if message.version_1_1 && coding.eq_ignore_ascii_case(b"chunked") => {
             if !lengths.is_empty() {
                 return Err(Not::TwoFramings);
@@ -133,6 +125,67 @@ fn body(message: &Message, rest: &mut &[u8]) -> Result<Vec<u8>, Not> {
         }
         _ => Err(Not::Framing),
     }
+}
+
+/// One response, whole; of the interim ones before it nothing stays.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub fields: Fields,
+    pub body: Vec<u8>,
+}
+
+/// Reads one response to a request, to a HEAD one if `head`, and moves `rest` behind it.
+pub fn response(rest: &mut &[u8], head: bool) -> Result<Answer, Not> {
+    loop {
+        let status = status(line(rest)?).ok_or(Not::Grammar)?;
+        let fields = fields(rest)?;
+        match status {
+            101 => return Err(Not::Grammar),
+            100..=199 => continue,
+            _ => {}
+        }
+        let body = match head || matches!(status, 204 | 304) {
+            true => Vec::new(),
+            false => response_body(&fields, rest)?,
+        };
+        return Ok(Answer {
+            status,
+            fields,
+            body,
+        });
+    }
+}
+
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    let [b'0' | b'1', b' ', a, b, c, reason @ ..] = rest else {
+        return None;
+    };
+    let text = [*a, *b, *c];
+    let status: u16 = str::from_utf8(&text).ok()?.parse().ok()?;
+    (matches!(reason, [] | [b' ', ..]) && (100..=599).contains(&status)).then_some(status)
+}
+
+fn response_body(fields: &Fields, rest: &mut &[u8]) -> Result<Vec<u8>, Not> {
+    let all = |name: &[u8]| {
+        let named = fields.iter().filter(|(known, _)| known == name);
+        named.map(|(_, value)| &value[..]).collect::<Vec<_>>()
+    };
+    match (&all(b"transfer-encoding")[..], &all(b"content-length")[..]) {
+        ([], []) => take(rest, rest.len()),
+        ([], [length]) => take(rest, digits(length)?),
+        ([coding], []) if coding.eq_ignore_ascii_case(b"chunked") => chunks(rest),
+        ([], _) => Err(Not::Framing),
+        // What else a client may make of codings is no business of ours.
+        _ => Err(Not::TwoFramings),
+    }
+}
+
+fn digits(length: &[u8]) -> Result<usize, Not> {
+    let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+    let text = str::from_utf8(length).ok().filter(|_| digits);
+    text.and_then(|text| text.parse().ok()).ok_or(Not::Framing)
 }
 
 fn take(rest: &mut &[u8], length: usize) -> Result<Vec<u8>, Not> {

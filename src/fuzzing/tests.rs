@@ -26,7 +26,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 /// How often each file is changed at random; `FUZZ_CHANGES` in its place makes a search of it for
 /// machines without a nightly compiler.
-const CHANGES: u32 = 50;
+const CHANGES: u32 = 20;
 
 /// Feeds a target nothing, each file of its corpus, and each changed at random: by the same chance
 /// every time.

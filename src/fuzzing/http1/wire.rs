@@ -21,7 +21,8 @@ use hyper::{
 /// Rounds of polling in which no byte moves, after which nothing will.
 const STILL: u32 = 4;
 
-/// Reads what was put in, a piece at a time, and then waits for ever; keeps what is written.
+/// Reads what was put in, a piece at a time, and then waits for ever, or ends where it answers; keeps
+/// what is written.
 #[derive(Clone)]
 pub struct Wire(Rc<RefCell<Ends>>);
 
@@ -29,13 +30,31 @@ struct Ends {
     input: VecDeque<u8>,
     piece: usize,
     output: Vec<u8>,
+    /// Nothing is read before something was written, and then it ends.
+    answers: bool,
 }
 
 impl Wire {
     pub fn new(input: &[u8], piece: usize) -> Self {
         let input = input.iter().copied().collect();
-        let output = Vec::new();
-        Self(Rc::new(RefCell::new(Ends { input, piece, output })))
+        Self(Rc::new(RefCell::new(Ends {
+            input,
+            piece,
+            output: Vec::new(),
+            answers: false,
+        })))
+    }
+
+    /// The other side of a client: answers its first bytes, and closes.
+    pub fn answering(input: &[u8]) -> Self {
+        let wire = Self::new(input, usize::MAX);
+        wire.0.borrow_mut().answers = true;
+        wire
+    }
+
+    /// What was written so far.
+    pub fn output(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.borrow_mut().output)
     }
 
     /// Polls until it is over, which is true, or no byte moves any more.
@@ -61,8 +80,14 @@ impl Read for Wire {
     ) -> Poll<io::Result<()>> {
         let mut ends = self.0.borrow_mut();
         let most = ends.piece.min(buf.remaining()).min(ends.input.len());
-        if most == 0 {
+        if ends.answers && ends.output.is_empty() {
             return Poll::Pending;
+        }
+        if most == 0 {
+            return match ends.answers {
+                true => Poll::Ready(Ok(())),
+                false => Poll::Pending,
+            };
         }
         let taken: Vec<u8> = ends.input.drain(..most).collect();
         buf.put_slice(&taken);
@@ -136,7 +161,7 @@ pub fn send(parts: Parts, body: Replayed) -> Vec<u8> {
         let answered = poll_once(sending.as_mut()).is_ready();
         answered || poll_once(Pin::new(&mut connection)).is_ready()
     });
-    std::mem::take(&mut wire.0.borrow_mut().output)
+    wire.output()
 }
 
 pub fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
