@@ -7,7 +7,10 @@ use bytes::Bytes;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use super::io::{Rewind, Stream};
+use super::{
+    http::received::HttpError,
+    io::{Rewind, Stream},
+};
 use crate::{
     discovery::model::Endpoint,
     host::net,
@@ -36,11 +39,8 @@ pub enum DialError {
         reason: &'static str,
         source: io::Error,
     },
-    #[error("HTTP/2 with {addr} failed: {source}")]
-    Http {
-        addr: SocketAddr,
-        source: hyper::Error,
-    },
+    #[error("HTTP with {addr} failed: {source}")]
+    Http { addr: SocketAddr, source: HttpError },
     #[error("cannot reach {addr}: the connection that this request waited for failed")]
     Shared { addr: SocketAddr, reason: Reason },
     #[error("this proxy has no certificate yet: is the controller reachable?")]

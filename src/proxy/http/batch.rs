@@ -7,7 +7,7 @@
 //! when the poll ends.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io,
     pin::Pin,
     rc::Rc,
@@ -85,12 +85,6 @@ impl<S> Batched<S> {
             inner: self.0.clone(),
         }
     }
-
-    /// Runs the connection's tasks: the first one that a client handshake spawns is the one that
-    /// reads and writes.
-    pub fn executor(&self) -> Executor<S> {
-        Executor(Rc::new(Cell::new(Some(self.0.clone()))))
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Batched<S> {
@@ -166,35 +160,6 @@ impl<F: Future, S: AsyncWrite + Unpin> Future for Flushed<F, S> {
             cx.waker().wake_by_ref();
         }
         polled
-    }
-}
-
-/// Runs a client connection's tasks on the worker's own thread.
-pub struct Executor<S>(Rc<Cell<Option<Shared<S>>>>);
-
-impl<S> Clone for Executor<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<F, S> hyper::rt::Executor<F> for Executor<S>
-where
-    F: Future + 'static,
-    S: AsyncWrite + Unpin + 'static,
-{
-    fn execute(&self, future: F) {
-        match self.0.take() {
-            Some(inner) => tokio::task::spawn_local(Flushed {
-                future: Box::pin(async {
-                    future.await;
-                }),
-                inner,
-            }),
-            None => tokio::task::spawn_local(async {
-                future.await;
-            }),
-        };
     }
 }
 

@@ -11,10 +11,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant as Deadline, Sleep};
 
-use super::{activity::Activity, held::Held, replay::ReplayBody};
+use super::{activity::Activity, held::Held, received::Received, replay::ReplayBody};
 use crate::host;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -40,14 +39,14 @@ pub struct Upload {
 
 /// A body on its way from the client.
 pub struct ClientBody {
-    body: Incoming,
+    body: Received,
     upload: Rc<Upload>,
     /// Hears of the body's end.
     activity: Option<Arc<Activity>>,
 }
 
 impl ClientBody {
-    pub fn new(body: Incoming, activity: Option<Arc<Activity>>) -> Self {
+    pub fn new(body: Received, activity: Option<Arc<Activity>>) -> Self {
         Self {
             body,
             upload: Rc::default(),
@@ -173,7 +172,7 @@ pub trait Observer {
     /// The client asked for more than has come.
     fn waits(&mut self);
     fn trailers(&mut self, trailers: &HeaderMap);
-    fn failed(&mut self, error: &hyper::Error);
+    fn failed(&mut self);
     /// The exchange's deadline passed.
     fn timed_out(&mut self);
     /// The last byte or the trailers went by.
@@ -184,7 +183,7 @@ pub trait Observer {
 pub enum ResponseBody<O> {
     Local(Option<Bytes>),
     Streamed {
-        body: Incoming,
+        body: Received,
         /// When the whole exchange must be over.
         deadline: Option<Pin<Box<Sleep>>>,
         observer: Option<O>,
@@ -200,7 +199,7 @@ impl<O> ResponseBody<O> {
 
 impl<O: Observer + Unpin> ResponseBody<O> {
     /// A body that is over before it starts settles at once.
-    pub fn streamed(body: Incoming, deadline: Option<Deadline>, mut observer: O) -> Self {
+    pub fn streamed(body: Received, deadline: Option<Deadline>, mut observer: O) -> Self {
         if body.is_end_stream() {
             observer.ended();
             return ResponseBody::Local(None);
@@ -246,7 +245,7 @@ impl<O: Observer + Unpin> Body for ResponseBody<O> {
                 };
                 match &frame {
                     None => watching.ended(),
-                    Some(Err(error)) => watching.failed(error),
+                    Some(Err(_)) => watching.failed(),
                     Some(Ok(frame)) => {
                         if let Some(data) = frame.data_ref() {
                             watching.data(data);

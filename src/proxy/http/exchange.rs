@@ -8,7 +8,7 @@ use std::{
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
 use http_body::Body;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 
 use super::{
     activity::Activity,
@@ -18,6 +18,7 @@ use super::{
     forward::{Forward, Keep, Payload},
     kind::{self, Kind},
     mirror,
+    received::Received,
     reply::Refusal,
     settle::{Exchange, Witnessed},
     stale, upgrade,
@@ -40,7 +41,7 @@ pub type Reply = Response<ResponseBody<Exchange>>;
 /// to know.
 pub async fn handle(
     context: Rc<Context>,
-    mut request: Request<Incoming>,
+    mut request: Request<Received>,
     activity: Option<Arc<Activity>>,
 ) -> Reply {
     let started = host::now();
@@ -116,7 +117,7 @@ struct Original {
 #[allow(clippy::large_enum_variant)]
 pub enum Answer {
     Upstream {
-        response: Response<Incoming>,
+        response: Response<Received>,
         deadline: Option<Instant>,
     },
     Local(Response<ResponseBody<Exchange>>),
@@ -236,7 +237,7 @@ impl<'a> Routed<'a> {
         &self,
         exchange: &mut Exchange,
         parts: &mut request::Parts,
-        body: Incoming,
+        body: Received,
         client: Option<OnUpgrade>,
     ) -> Result<Answer, Refusal> {
         if self.route.is_none() && !self.view.routes.is_empty() {

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version as HttpVersion, request, uri::Scheme};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 
 use super::{
     body::{self, ClientBody, RequestBody, Upload},
@@ -19,6 +18,7 @@ use super::{
     deadline,
     kind::{self, Kind},
     pool::{Connection, PooledH1, Version},
+    received::{HttpError, Received},
     replay::Replay,
     reply::Refusal,
     settle::{Attempt, Exchange, retry_after},
@@ -183,7 +183,7 @@ impl Forward<'_> {
         exchange: &mut Exchange,
         parts: &request::Parts,
         payload: &mut Payload,
-    ) -> Result<Response<Incoming>, Refusal> {
+    ) -> Result<Response<Received>, Refusal> {
         let late = "no place in the bulkhead came free in time";
         deadline::within(self.deadline, late, self.pass_bulkheads(exchange)).await??;
         self.upstream.state.deposit(host::now());
@@ -359,7 +359,7 @@ impl Forward<'_> {
         endpoint: &Endpoint,
         parts: request::Parts,
         payload: &mut Payload,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> Result<Response<Received>, Failed> {
         let per_try = self.try_timeout.map(|timeout| host::now() + timeout);
         let Some(until) = [self.deadline, per_try].into_iter().flatten().min() else {
             return self.send(exchange, endpoint, parts, payload).await;
@@ -383,7 +383,7 @@ impl Forward<'_> {
         endpoint: &Endpoint,
         mut parts: request::Parts,
         payload: &mut Payload,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> Result<Response<Received>, Failed> {
         let version = self.version(endpoint, &mut parts);
         match version {
             Version::H1 if self.kind == Kind::Old => {}
@@ -463,21 +463,19 @@ impl Forward<'_> {
         }
     }
 
-    fn broken(&self, endpoint: &Endpoint, error: &hyper::Error, reused: bool) -> Failed {
-        let (failure, reason) = match h2_error(error).map(h2::Error::reason) {
-            Some(Some(h2::Reason::REFUSED_STREAM)) => {
+    fn broken(&self, endpoint: &Endpoint, error: &HttpError, reused: bool) -> Failed {
+        let (failure, reason) = match error {
+            HttpError::H2(error) if is_refused(error) => {
                 (TryFailure::RefusedStream, Reason::UpstreamReset)
             }
-            Some(Some(h2::Reason::NO_ERROR)) if goes_away(error) => {
-                (TryFailure::RefusedStream, Reason::UpstreamReset)
+            HttpError::H1(error) if error.is_parse() => {
+                (TryFailure::Reset, Reason::UpstreamProtocol)
             }
-            Some(_) => (TryFailure::Reset, Reason::UpstreamReset),
-            None if error.is_parse() => (TryFailure::Reset, Reason::UpstreamProtocol),
             // The idle connection's end and this request crossed: no byte of an answer came.
-            None if reused && error.is_incomplete_message() => {
+            HttpError::H1(error) if reused && error.is_incomplete_message() => {
                 (TryFailure::StaleConnection, Reason::UpstreamReset)
             }
-            None => (TryFailure::Reset, Reason::UpstreamReset),
+            _ => (TryFailure::Reset, Reason::UpstreamReset),
         };
         let refusal = Refusal::new(reason, format!("{} broke off: {error}", endpoint.addr));
         Failed::new(failure, refusal)
@@ -486,7 +484,7 @@ impl Forward<'_> {
 
 /// Whether the endpoint's own proxy says that the application saw nothing of the request. Nobody
 /// beyond this proxy hears it, and nobody but a proxy of the mesh may say it.
-fn take_unsent(response: &mut Response<Incoming>, endpoint: &Endpoint) -> bool {
+fn take_unsent(response: &mut Response<Received>, endpoint: &Endpoint) -> bool {
     let said = response.headers_mut().remove(kind::UNSENT).is_some();
     said && endpoint.identity.is_some()
 }
@@ -497,45 +495,45 @@ fn is_retried_by_caller(failure: TryFailure) -> bool {
     matches!(failure, TryFailure::Status(_) | TryFailure::Connect)
 }
 
-type Sent = Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)>;
+/// No answer: why, and the request where nothing of it was sent.
+type Unsent = (HttpError, Option<Request<RequestBody>>);
 
 async fn exchange_over(
     connection: Connection,
     mut request: Request<RequestBody>,
-) -> (Sent, Option<PooledH1>) {
+) -> (Result<Response<Received>, Unsent>, Option<PooledH1>) {
     match connection {
         Connection::H1(mut pooled) => {
             body::frame(&mut request);
-            let sent = pooled.sender.try_send_request(request).await;
-            let sent = sent
-                .map_err(|mut error| (error.take_message(), error.into_error()))
-                .map_err(|(m, e)| (e, m));
-            let pooled = sent.is_ok().then_some(pooled);
-            (sent, pooled)
+            match pooled.sender.try_send_request(request).await {
+                Ok(response) => (Ok(response.map(Received::H1)), Some(pooled)),
+                Err(mut error) => {
+                    let unsent = error.take_message();
+                    (Err((error.into_error().into(), unsent)), None)
+                }
+            }
         }
         Connection::H2(mut shared) => {
-            let sent = shared.sender.try_send_request(request).await;
-            (
-                sent.map_err(|mut error| (error.take_message(), error.into_error()))
-                    .map_err(|(m, e)| (e, m)),
-                None,
-            )
+            let sent = shared.sender.send(request).await;
+            (sent.map_err(|it| (it.error.into(), it.unsent)), None)
         }
     }
 }
 
-fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(h2) = error.downcast_ref() {
-            return Some(h2);
-        }
-        source = error.source();
+/// The endpoint did not begin to work on it.
+fn is_refused(error: &h2::Error) -> bool {
+    match error.reason() {
+        Some(h2::Reason::REFUSED_STREAM) => true,
+        Some(h2::Reason::NO_ERROR) => is_go_away(error),
+        _ => false,
     }
-    None
 }
 
 /// The peer ends the connection: what it had not begun it will not do (RFC 9113, section 6.8).
-fn goes_away(error: &hyper::Error) -> bool {
-    h2_error(error).is_some_and(|error| error.is_go_away() && error.is_remote())
+fn is_go_away(error: &h2::Error) -> bool {
+    error.is_go_away() && error.is_remote()
+}
+
+fn goes_away(error: &HttpError) -> bool {
+    matches!(error, HttpError::H2(error) if is_go_away(error))
 }

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::time::MissedTickBehavior;
 
@@ -20,6 +21,7 @@ use super::{
     context::Context,
     exchange,
     pool::{H1_BUFFER, MAX_HEADER_LIST},
+    received::Received,
 };
 use crate::{
     proxy::io::Stream,
@@ -69,11 +71,11 @@ async fn exchanges<D: Future<Output = ()>>(
 ) -> Option<Stream> {
     let activity = Activity::new();
     let parkable = stream.is_plain();
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         // Boxed, since hyper keeps room for this future in every connection.
         let reply = Box::pin(exchange::handle(
             context.clone(),
-            request,
+            request.map(Received::H1),
             Some(activity.clone()),
         ));
         async move { Ok::<_, Infallible>(reply.await) }

@@ -11,6 +11,7 @@ use super::{
     forward::Payload,
     kind,
     pool::{Connection, Version},
+    received::Received,
 };
 use crate::host;
 use crate::proxy::{head, route::RouteRule};
@@ -80,8 +81,14 @@ async fn copy(
         .get(&picked.endpoint, version, timeout, false)
         .await?
     {
-        Connection::H1(mut pooled) => pooled.sender.send_request(request).await?,
-        Connection::H2(mut shared) => shared.sender.send_request(request).await?,
+        Connection::H1(mut pooled) => {
+            let sent = pooled.sender.send_request(request).await?;
+            sent.map(Received::H1)
+        }
+        Connection::H2(mut shared) => {
+            let sent = shared.sender.send(request).await;
+            sent.map_err(|unanswered| unanswered.error)?
+        }
     };
     attempt.judge(
         crate::resilience::classify::http_status(response.status().as_u16()),

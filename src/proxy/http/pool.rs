@@ -9,38 +9,24 @@ use std::{
 };
 
 use foldhash::HashMap;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
-use super::{
-    batch::{self, Batched},
-    body::RequestBody,
-    held::Holders,
-};
+use super::{body::RequestBody, held::Holders, http2};
 use crate::{
     discovery::model::Endpoint,
     host,
     identity::{Alpn, SpiffeId},
-    proxy::{
-        dial::{DialError, Dialer, within},
-        io::Stream,
-    },
+    proxy::dial::{DialError, Dialer, within},
     telemetry::{Reason, metrics::ConnectionProtocol},
 };
 
 type H1 = http1::SendRequest<RequestBody>;
-type H2 = http2::SendRequest<RequestBody>;
+type H2 = http2::Sender;
 
 /// Idle HTTP/1.1 connections kept for one endpoint.
 const MAX_IDLE: usize = 256;
-/// One stream's window. Connection windows are four times that: with equal ones a single
-/// stalled reader takes the whole connection.
-pub const STREAM_WINDOW: u32 = 1 << 20;
-pub const CONNECTION_WINDOW: u32 = 4 << 20;
-/// What is kept of one stream's body while its peer gives no window, in bytes. Hundreds of readers
-/// may stop at a time, and the proxy must stay below the memory that it is given.
-pub const SEND_BUFFER: usize = 256 << 10;
 /// What an HTTP/1 connection reads ahead, and what it keeps for a peer that does not read, in bytes:
 /// room for the largest head, and for a few system calls' worth of a body.
 pub const H1_BUFFER: usize = 128 << 10;
@@ -244,7 +230,7 @@ impl Pool {
             .await
             .map_err(|source| DialError::Http {
                 addr: endpoint.addr,
-                source,
+                source: source.into(),
             })?;
         tokio::task::spawn_local(async move {
             // How it ended is known to the exchange that it carried.
@@ -296,18 +282,15 @@ impl Pool {
 
     async fn dial_h2(&self, endpoint: &Endpoint) -> Result<H2, DialError> {
         let stream = self.dialer.dial(endpoint, Alpn::H2).await?;
-        let stream = Batched::new(stream);
-        let (sender, connection) = http2_builder(stream.executor())
-            .handshake::<TokioIo<Batched<Stream>>, RequestBody>(TokioIo::new(stream))
+        // An application may take pings for an attack (gRPC servers allow one in five minutes).
+        // TCP's keep-alive finds those that vanish.
+        let pings = endpoint.identity.is_some();
+        http2::connect(stream, pings)
             .await
             .map_err(|source| DialError::Http {
                 addr: endpoint.addr,
-                source,
-            })?;
-        tokio::task::spawn_local(async move {
-            let _ = connection.await;
-        });
-        Ok(sender)
+                source: source.into(),
+            })
     }
 
     /// The peer takes no more exchanges on a shared connection (GOAWAY): the next one dials. Those
@@ -336,21 +319,6 @@ impl Pool {
             !idle.is_empty() || shared || peer.dialling.get()
         });
     }
-}
-
-fn http2_builder(executor: batch::Executor<Stream>) -> http2::Builder<batch::Executor<Stream>> {
-    let mut builder = http2::Builder::new(executor);
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buf_size(SEND_BUFFER)
-        // A peer that vanished without a FIN is noticed while exchanges wait for it.
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .max_concurrent_reset_streams(1024);
-    builder
 }
 
 /// The right to dial an endpoint's shared connection: dropping it lets the next one look.

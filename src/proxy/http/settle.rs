@@ -250,7 +250,7 @@ impl Observer for Exchange {
         }
     }
 
-    fn failed(&mut self, _error: &hyper::Error) {
+    fn failed(&mut self) {
         self.reason = Some(Reason::UpstreamReset);
         self.judge(CallResult::Failure, None);
     }

@@ -1,10 +1,12 @@
 //! After `101 Switching Protocols` both connections are byte streams: joined until they end.
 
 use http::{Response, StatusCode};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::{body::ResponseBody, exchange::Reply, reply::Refusal, settle::Exchange};
+use super::{
+    body::ResponseBody, exchange::Reply, received::Received, reply::Refusal, settle::Exchange,
+};
 use crate::telemetry::Reason;
 
 /// Passes the 101 on and joins the two connections. No byte goes through before it, and the
@@ -14,7 +16,7 @@ use crate::telemetry::Reason;
 /// When the upstream switched protocols though the client had not asked for it.
 pub fn switch(
     exchange: &mut Exchange,
-    mut response: Response<Incoming>,
+    mut response: Response<Received>,
     client: Option<OnUpgrade>,
 ) -> Result<Reply, Refusal> {
     let client = client.ok_or_else(|| {
