@@ -33,6 +33,8 @@ pub enum BadRequest {
     UserInfo,
     #[error("the path does not start with a slash")]
     RelativePath,
+    #[error("a tunnel (CONNECT) would carry what no policy sees")]
+    Tunnel,
     #[error("both Content-Length and Transfer-Encoding")]
     TwoLengths,
     #[error("more than one Content-Length header")]
@@ -107,9 +109,11 @@ fn same_host(one: &Authority, other: &Authority, scheme: Option<&Scheme>) -> boo
 }
 
 fn validate_target(request: &Parts) -> Result<(), BadRequest> {
+    if request.method == Method::CONNECT {
+        return Err(BadRequest::Tunnel);
+    }
     let path = request.uri.path();
     let relative = match request.method {
-        Method::CONNECT => false,
         // hyper reads `GET shop HTTP/1.1` as a target that is an authority alone.
         _ if request.uri.authority().is_some() && request.uri.scheme().is_none() => true,
         Method::OPTIONS if path == "*" => false,
@@ -276,7 +280,7 @@ pub fn to_http1(request: &mut Parts) {
         // HTTP/1.0 need not name a host; HTTP/1.1 may leave it empty, but not out.
         request.headers.insert(HOST, HeaderValue::from_static(""));
     }
-    if request.method != Method::CONNECT && request.uri.authority().is_some() {
+    if request.uri.authority().is_some() {
         request.uri = Uri::from(path_and_query(&request.uri));
     }
 }
@@ -287,9 +291,6 @@ pub fn to_http2(request: &mut Parts, scheme: &Scheme, default_host: &Authority) 
     request.version = Version::HTTP_2;
     let header = request.headers.remove(HOST);
     let header = header.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    if request.method == Method::CONNECT {
-        return;
-    }
     let path = path_and_query(&request.uri);
     let mut parts = std::mem::take(&mut request.uri).into_parts();
     let authority = parts.authority.or(header);

@@ -206,3 +206,10 @@ fn ports_are_told_from_ipv6() {
         assert_eq!(without_port(authority), host);
     }
 }
+
+#[test]
+fn a_tunnel_is_refused() {
+    let request = http::Request::builder().method("CONNECT").uri("shop:443");
+    let request = request.header("host", "shop:443").body(()).unwrap();
+    assert_eq!(validate(&request.into_parts().0), Err(BadRequest::Tunnel));
+}

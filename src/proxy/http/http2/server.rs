@@ -13,7 +13,7 @@ use h2::{
     Reason, RecvStream,
     server::{self, Connection, SendResponse},
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 
 use super::{
@@ -103,9 +103,6 @@ async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
-    if request.method() == Method::CONNECT {
-        return no_tunnel(respond);
-    }
     let (head, stream) = request.into_parts();
     let body = Received::H2(ReceivedBody::new(stream, &head.headers, None));
     let request = Request::from_parts(head, body);
@@ -134,14 +131,5 @@ async fn answer(
     };
     if let Err(error) = sent {
         tracing::debug!(%error, "an answer was not sent whole");
-    }
-}
-
-/// A tunnel would carry what no policy sees.
-fn no_tunnel(mut respond: SendResponse<Bytes>) {
-    let mut refusal = Response::new(());
-    *refusal.status_mut() = StatusCode::NOT_IMPLEMENTED;
-    if let Err(error) = respond.send_response(refusal, true) {
-        tracing::debug!(%error, "refusing a tunnel");
     }
 }
