@@ -164,7 +164,7 @@ fn status(line: &[u8]) -> Option<u16> {
     };
     let text = [*a, *b, *c];
     let status: u16 = str::from_utf8(&text).ok()?.parse().ok()?;
-    (matches!(reason, [] | [b' ', ..]) && (100..=599).contains(&status)).then_some(status)
+    (matches!(reason, [] | [b' ', ..]) && (100..=999).contains(&status)).then_some(status)
 }
 
 fn response_body(fields: &Fields, rest: &mut &[u8]) -> Result<Vec<u8>, Not> {
@@ -174,9 +174,17 @@ fn response_body(fields: &Fields, rest: &mut &[u8]) -> Result<Vec<u8>, Not> {
     };
     match (&all(b"transfer-encoding")[..], &all(b"content-length")[..]) {
         ([], []) => take(rest, rest.len()),
-        ([], [length]) => take(rest, digits(length)?),
+        // The same length several times over is that length (6.3).
+        ([], lengths) => {
+            let all = lengths
+                .iter()
+                .flat_map(|line| line.split(|byte| *byte == b','));
+            let all: Vec<_> = all.map(|length| digits(blanks_off(length))).collect();
+            let same = all.iter().all(|length| *length == all[0]);
+            let length = if same { all[0] } else { Err(Not::Framing) };
+            take(rest, length?)
+        }
         ([coding], []) if coding.eq_ignore_ascii_case(b"chunked") => chunks(rest),
-        ([], _) => Err(Not::Framing),
         // What else a client may make of codings is no business of ours.
         _ => Err(Not::TwoFramings),
     }
