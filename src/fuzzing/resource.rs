@@ -58,7 +58,7 @@ pub(super) fn check(name: &ResourceName, resource: &Resource) {
 }
 
 /// The same but for the last bit of a fraction, which serde_json's quick way to read one may lose.
-fn alike(one: &Value, other: &Value) -> bool {
+pub(super) fn alike(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) if one.is_f64() && other.is_f64() => {
             let [one, other] = [one, other].map(|number| number.as_f64().unwrap_or(f64::NAN));

@@ -18,6 +18,8 @@ use hyper::{
     rt::{Read, ReadBufCursor, Write},
 };
 
+use crate::proxy::http::framing::{Fault, Framing};
+
 /// Rounds of polling in which no byte moves, after which nothing will.
 const STILL: u32 = 4;
 
@@ -32,6 +34,9 @@ struct Ends {
     output: Vec<u8>,
     /// Nothing is read before something was written, and then it ends.
     answers: bool,
+    /// What the proxy reads along with hyper, and the first fault that it has found.
+    framing: Framing,
+    fault: Option<Fault>,
 }
 
 impl Wire {
@@ -42,6 +47,8 @@ impl Wire {
             piece,
             output: Vec::new(),
             answers: false,
+            framing: Framing::default(),
+            fault: None,
         })))
     }
 
@@ -50,6 +57,12 @@ impl Wire {
         let wire = Self::new(input, usize::MAX);
         wire.0.borrow_mut().answers = true;
         wire
+    }
+
+    /// Whether the connection's head of this number, the first being 1, is to be refused.
+    pub fn is_faulty(&self, head: u32) -> bool {
+        let fault = self.0.borrow().fault;
+        fault.is_some_and(|fault| fault.head <= head)
     }
 
     /// What was written so far.
@@ -90,6 +103,10 @@ impl Read for Wire {
             };
         }
         let taken: Vec<u8> = ends.input.drain(..most).collect();
+        if !ends.answers {
+            let fault = ends.framing.follow(&taken)?;
+            ends.fault = ends.fault.or(fault);
+        }
         buf.put_slice(&taken);
         Poll::Ready(Ok(()))
     }

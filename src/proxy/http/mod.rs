@@ -8,7 +8,7 @@ mod deadline;
 mod exchange;
 mod fallback;
 mod forward;
-mod framing;
+pub(crate) mod framing;
 pub(crate) mod h1;
 mod held;
 mod http2;
