@@ -68,12 +68,14 @@ fn decode(path: &[u8]) -> (Vec<u8>, bool) {
 /// Whether no reader finds a dot segment, a control character, or what is not UTF-8, in which
 /// lenient decoders see other characters.
 fn is_safe(path: &[u8]) -> bool {
-    let readable = str::from_utf8(path).is_ok_and(|text| !text.chars().any(char::is_control));
-    let mut elements = path.split(|byte| matches!(byte, b'/' | b'\\'));
-    readable && !elements.any(leads_elsewhere)
+    str::from_utf8(path).is_ok_and(|text| {
+        let mut elements = text.split(['/', '\\']);
+        !text.chars().any(char::is_control) && !elements.any(leads_elsewhere)
+    })
 }
 
-fn leads_elsewhere(element: &[u8]) -> bool {
-    let name = element.split(|byte| *byte == b';').next();
-    matches!(name.unwrap_or_default().trim_ascii(), b"." | b"..")
+/// Unicode's blanks count too: there are applications that trim them off.
+fn leads_elsewhere(element: &str) -> bool {
+    let name = element.split(';').next().unwrap_or_default();
+    matches!(name.trim(), "." | "..")
 }

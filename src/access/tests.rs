@@ -180,6 +180,8 @@ fn no_path_leads_elsewhere() {
         "/pub/..%3bx/admin",
         "/pub/..%00/admin",
         "/pub/..%20/admin",
+        "/pub/%e2%80%8a../admin",
+        "/pub/..%c2%a0/admin",
         "/pub/%c0%ae%c0%ae/admin",
         "/pub/%zz",
         "/pub/%",
