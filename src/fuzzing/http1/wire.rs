@@ -18,7 +18,10 @@ use hyper::{
     rt::{Read, ReadBufCursor, Write},
 };
 
-use crate::proxy::http::framing::{Fault, Framing};
+use crate::proxy::http::{
+    body::frame,
+    framing::{Fault, Framing},
+};
 
 /// Rounds of polling in which no byte moves, after which nothing will.
 const STILL: u32 = 4;
@@ -173,7 +176,9 @@ pub fn send(parts: Parts, body: Replayed) -> Vec<u8> {
     let Poll::Ready(Ok((mut sender, mut connection))) = poll_once(handshake) else {
         unreachable!("HTTP/1 has no handshake to wait for");
     };
-    let mut sending = pin!(sender.send_request(Request::from_parts(parts, body)));
+    let mut request = Request::from_parts(parts, body);
+    frame(&mut request);
+    let mut sending = pin!(sender.send_request(request));
     wire.until_still(|| {
         let answered = poll_once(sending.as_mut()).is_ready();
         answered || poll_once(Pin::new(&mut connection)).is_ready()

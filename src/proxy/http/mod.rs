@@ -2,7 +2,7 @@
 
 mod activity;
 mod batch;
-mod body;
+pub(crate) mod body;
 pub mod context;
 mod deadline;
 mod exchange;

@@ -8,7 +8,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{
-    load::Load,
+    load::{Got, Load},
     row::{pause, row},
 };
 use crate::harness::{
@@ -19,6 +19,14 @@ use crate::harness::{
 
 /// No breaker: what is measured is the fault, not the five seconds that a breaker stays open.
 const PLAIN: &str = "{breaker: {enabled: false}}";
+
+fn only_502_with_a_reason(got: &Got) {
+    let ours = |kind: &String| *kind == "200" || kind.starts_with("502 ");
+    assert!(
+        got.by_kind.keys().all(ours),
+        "every failure has a reason: {got}"
+    );
+}
 
 fn mesh(app: &apps::App) -> Mesh {
     Plan::new(app.addr).protocol("http").policy(PLAIN).start()
@@ -83,11 +91,7 @@ fn the_servers_proxy_is_killed() {
     load.more(200);
     let failing = load.failing_for(killed);
     let got = load.stop();
-    let ours = |kind: &String| *kind == "200" || kind.starts_with("502 ");
-    assert!(
-        got.by_kind.keys().all(ours),
-        "every failure has a reason: {got}"
-    );
+    only_502_with_a_reason(&got);
     let seen = "with one replica, 502 with a reason until it is back; with more, see `e2e/zero_loss/mod.rs::deleted_and_killed_pods_lose_no_request`";
     row(
         "03",
@@ -115,11 +119,7 @@ fn the_application_is_killed() {
     load.more(200);
     let failing = load.failing_for(killed);
     let got = load.stop();
-    let ours = |kind: &String| *kind == "200" || kind.starts_with("502 ");
-    assert!(
-        got.by_kind.keys().all(ours),
-        "every failure has a reason: {got}"
-    );
+    only_502_with_a_reason(&got);
     assert!(failing < Duration::from_secs(5), "{failing:?}");
     row(
         "04",
@@ -131,7 +131,7 @@ fn the_application_is_killed() {
 }
 
 /// Stops a process, and tells what clients got.
-fn stopped(mesh: &Mesh, process: &Process) -> super::load::Got {
+fn stopped(mesh: &Mesh, process: &Process) -> Got {
     let load = Load::start(mesh.addr);
     process.signal(Signal::STOP);
     thread::sleep(pause());
@@ -140,7 +140,7 @@ fn stopped(mesh: &Mesh, process: &Process) -> super::load::Got {
     load.stop()
 }
 
-fn stopped_row(order: &str, who: &str, test: &str, seen: &str, got: &super::load::Got) {
+fn stopped_row(order: &str, who: &str, test: &str, seen: &str, got: &Got) {
     let fault = format!("{who}: stopped for {} s", pause().as_secs());
     row(order, &fault, test, seen, &got.to_string());
 }

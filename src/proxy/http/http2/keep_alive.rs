@@ -56,3 +56,58 @@ impl KeepAlive {
         self.timer.as_mut().reset(Instant::now() + time);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::{DuplexStream, duplex},
+        time::timeout,
+    };
+
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(20);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Until the peer at the other end is lost.
+    async fn lost(stream: DuplexStream, wanted: bool) {
+        let (_requests, mut connection) = h2::client::handshake(stream).await.unwrap();
+        let pings = connection.ping_pong().unwrap();
+        let mut keep_alive = KeepAlive::new(pings, EVERY, PATIENCE);
+        poll_fn(|cx| {
+            let lost = keep_alive.poll_lost(cx, || wanted);
+            assert!(Pin::new(&mut connection).poll(cx).is_pending());
+            lost
+        })
+        .await;
+    }
+
+    async fn answering(stream: DuplexStream) {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while connection.accept().await.is_some() {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_answer_is_lost() {
+        let (near, _far) = duplex(4096);
+        let started = Instant::now();
+        lost(near, true).await;
+        assert_eq!(started.elapsed(), EVERY + PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_stays() {
+        let (near, far) = duplex(4096);
+        let serving = tokio::spawn(answering(far));
+        assert!(timeout(10 * EVERY, lost(near, true)).await.is_err());
+        serving.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_without_need() {
+        let (near, _far) = duplex(4096);
+        assert!(timeout(10 * EVERY, lost(near, false)).await.is_err());
+    }
+}
