@@ -20,7 +20,7 @@ use hyper::{
 
 use crate::proxy::http::{
     body::frame,
-    framing::{Fault, Framing},
+    framing::{self, Fault, Framing},
 };
 
 /// Rounds of polling in which no byte moves, after which nothing will.
@@ -105,10 +105,14 @@ impl Read for Wire {
                 false => Poll::Pending,
             };
         }
-        let taken: Vec<u8> = ends.input.drain(..most).collect();
+        let mut taken: Vec<u8> = ends.input.drain(..most).collect();
         if !ends.answers {
-            let fault = ends.framing.follow(&taken)?;
-            ends.fault = ends.fault.or(fault);
+            let found = ends.framing.follow(&taken);
+            ends.fault = ends.fault.or(found.fault);
+            taken.truncate(found.sound);
+            if taken.is_empty() {
+                return Poll::Ready(Err(framing::broken()));
+            }
         }
         buf.put_slice(&taken);
         Poll::Ready(Ok(()))

@@ -19,7 +19,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::{Fault, Framing};
+use super::framing::{self, Fault, Framing};
 use crate::proxy::head::BadRequest;
 
 /// One connection's. Atomic only because hyper wants the stream, which writes here, to be `Send`.
@@ -193,9 +193,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let new = &buf.filled()[before..];
         if !new.is_empty() {
             self.activity.in_head.store(true, Relaxed);
-            if let Some(fault) = self.framing.follow(new)? {
+            let found = self.framing.follow(new);
+            if let Some(fault) = found.fault {
                 // A later one does not count: the connection ends with the first.
                 self.activity.fault.get_or_init(|| fault);
+            }
+            buf.set_filled(before + found.sound);
+            if found.sound == 0 {
+                return Poll::Ready(Err(framing::broken()));
             }
         }
         read

@@ -22,6 +22,22 @@ pub struct Fault {
     pub why: BadRequest,
 }
 
+/// What was found in the bytes of one read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The first head in them that is to be refused.
+    pub fault: Option<Fault>,
+    /// How many of them may be read on. Not all where a trailer's line ends in a bare LF: its
+    /// request is under way, and only breaking the connection is left.
+    pub sound: usize,
+}
+
+/// Why nothing more is read of a connection of which no byte is sound.
+pub fn broken() -> io::Error {
+    let why = "a trailer's line ends in a bare LF";
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
 /// Where in a connection's bytes the reading is.
 #[derive(Debug, Default)]
 pub struct Framing {
@@ -44,6 +60,8 @@ enum State {
     Trailers,
     /// hyper refuses what came here.
     End,
+    /// Nothing is to be read from here on.
+    Broken,
 }
 
 /// What the lines of a head have said so far.
@@ -61,18 +79,17 @@ struct Head {
 }
 
 impl Framing {
-    /// Follows `bytes`, and tells of the first head in them that is to be refused.
-    ///
-    /// # Errors
-    /// When a trailer's line ends in a bare LF: its request is under way, and only breaking the
-    /// connection is left.
-    pub fn follow(&mut self, mut bytes: &[u8]) -> io::Result<Option<Fault>> {
-        let mut fault = None;
-        while !bytes.is_empty() && self.state != State::End {
-            bytes = match &mut self.state {
+    /// Follows `bytes`, which come after those that it followed before.
+    pub fn follow(&mut self, bytes: &[u8]) -> Found {
+        let (mut at, mut fault) = (0, None);
+        while at < bytes.len() && self.state != State::End {
+            if self.state == State::Broken {
+                return Found { fault, sound: at };
+            }
+            let rest = &bytes[at..];
+            at += match &mut self.state {
                 State::Body(left) | State::Chunk(left) => {
-                    let n =
-                        usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                    let n = usize::try_from(*left).map_or(rest.len(), |left| left.min(rest.len()));
                     *left -= n as u64;
                     if *left == 0 {
                         let in_chunk = matches!(self.state, State::Chunk(_));
@@ -82,23 +99,27 @@ impl Framing {
                             State::Head
                         };
                     }
-                    &bytes[n..]
+                    n
                 }
-                _ => match bytes.iter().position(|byte| *byte == b'\n') {
+                _ => match rest.iter().position(|byte| *byte == b'\n') {
                     None => {
-                        self.extend_line(bytes);
-                        return Ok(fault);
+                        self.extend_line(rest);
+                        rest.len()
                     }
-                    Some(at) => {
-                        self.extend_line(&bytes[..at]);
-                        fault = fault.or(self.end_line()?);
+                    Some(n) => {
+                        self.extend_line(&rest[..n]);
+                        fault = fault.or(self.end_line());
                         self.line = Line::default();
-                        &bytes[at + 1..]
+                        // What breaks a connection is its last byte, and not read itself.
+                        n + usize::from(self.state != State::Broken)
                     }
                 },
             };
         }
-        Ok(fault)
+        Found {
+            fault,
+            sound: bytes.len(),
+        }
     }
 
     fn extend_line(&mut self, bytes: &[u8]) {
@@ -108,9 +129,9 @@ impl Framing {
         self.line.extend(bytes);
     }
 
-    fn end_line(&mut self) -> io::Result<Option<Fault>> {
+    fn end_line(&mut self) -> Option<Fault> {
         match self.state {
-            State::Head => return Ok(self.end_head_line()),
+            State::Head => return self.end_head_line(),
             State::ChunkSize => {
                 self.state = match self.line.chunk_size() {
                     Some(0) => State::Trailers,
@@ -118,14 +139,11 @@ impl Framing {
                     None => State::End,
                 };
             }
-            State::Trailers if !self.line.ends_in_cr() => {
-                let why = "a trailer's line ends in a bare LF";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-            }
+            State::Trailers if !self.line.ends_in_cr() => self.state = State::Broken,
             State::Trailers if self.line.is_empty() => self.state = State::Head,
             _ => {}
         }
-        Ok(None)
+        None
     }
 
     fn end_head_line(&mut self) -> Option<Fault> {
@@ -272,7 +290,7 @@ mod tests {
         let read = |size| {
             let mut framing = Framing::default();
             let pieces = bytes.chunks(size);
-            let found = pieces.filter_map(|piece| framing.follow(piece).expect("no trailer"));
+            let found = pieces.filter_map(|piece| framing.follow(piece).fault);
             found.collect::<Vec<_>>()
         };
         let one_by_one = read(1);
@@ -368,10 +386,19 @@ mod tests {
         );
     }
 
+    /// What came before it is read on, however the bytes are cut: a request that was whole is
+    /// answered.
     #[test]
-    fn a_bare_lf_in_a_trailer_breaks_the_connection() {
-        let bytes = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\nC: d\r\n\r\n";
-        assert!(Framing::default().follow(bytes).is_err());
+    fn a_bare_lf_in_a_trailer_breaks_the_connection_there() {
+        let before = b"GET / HTTP/1.1\r\n\r\n\
+            POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b";
+        let bytes = [&before[..], b"\nC: d\r\n\r\n"].concat();
+        for size in 1..=bytes.len() {
+            let mut framing = Framing::default();
+            let pieces = bytes.chunks(size);
+            let sound: usize = pieces.map(|piece| framing.follow(piece).sound).sum();
+            assert_eq!(sound, before.len(), "{size} at a time");
+        }
     }
 
     #[test]
@@ -379,7 +406,8 @@ mod tests {
         let mut framing = Framing::default();
         let bytes =
             b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nGET / HTTP/1.1\n\n";
-        assert_eq!(framing.follow(bytes).unwrap(), None);
+        let found = framing.follow(bytes);
+        assert_eq!((found.fault, found.sound), (None, bytes.len()));
         assert_eq!(framing.state, State::End);
     }
 }
