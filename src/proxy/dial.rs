@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     discovery::model::Endpoint,
-    host::net,
+    host::net::{self, TcpStream},
     identity::{
-        Alpn, Credentials, IdentityStore, TlsFailure, describe_tls_failure, tls_failure_reason,
+        Alpn, Credentials, IdentityStore, SpiffeId, TlsFailure, describe_tls_failure,
+        tls_failure_reason,
     },
     resilience::CallResult,
     telemetry::{
@@ -23,6 +24,12 @@ use crate::{
         metrics::{HandshakeResult, Metrics},
     },
 };
+
+/// Dials that are repeated because plaintext came in place of a handshake. A permissive peer takes
+/// a client that is silent at first for one to which its application is to speak first, and a
+/// ClientHello may be late: a packet was lost, or this proxy's share of the CPU was used up. That a
+/// second one is late is rare, and a peer without TLS should not cost much.
+const LATE_HELLOS: u32 = 2;
 
 /// Why an endpoint was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +67,10 @@ impl DialError {
 }
 
 impl DialError {
+    fn is_not_tls(&self) -> bool {
+        matches!(self, DialError::Tls { source, .. } if TlsFailure::of(source) == TlsFailure::NotTls)
+    }
+
     /// What it says of the endpoint's health: nothing, where this proxy could not even ask.
     pub fn verdict(&self) -> CallResult {
         match self.reason() {
@@ -102,14 +113,34 @@ impl Dialer {
 
     /// Plain TCP, or mesh TLS that speaks `alpn` where the endpoint is meshed.
     pub async fn dial(&self, endpoint: &Endpoint, alpn: Alpn) -> Result<Stream, DialError> {
-        let addr = endpoint.addr;
-        let connected = net::connect(addr, self.mark).await;
-        let tcp = connected
-            .and_then(|tcp| net::tune(&tcp).map(|()| tcp))
-            .map_err(|source| DialError::Connect { addr, source })?;
         let Some(expected) = &endpoint.identity else {
+            let tcp = self.connect(endpoint.addr).await?;
             return Ok(Stream::Plain(Rewind::new(Bytes::new(), tcp)));
         };
+        let mut late = 0;
+        loop {
+            let tcp = self.connect(endpoint.addr).await?;
+            match self.secure(tcp, endpoint.addr, expected, alpn).await {
+                Err(error) if error.is_not_tls() && late < LATE_HELLOS => late += 1,
+                done => return done,
+            }
+        }
+    }
+
+    async fn connect(&self, addr: SocketAddr) -> Result<TcpStream, DialError> {
+        let connected = net::connect(addr, self.mark).await;
+        connected
+            .and_then(|tcp| net::tune(&tcp).map(|()| tcp))
+            .map_err(|source| DialError::Connect { addr, source })
+    }
+
+    async fn secure(
+        &self,
+        tcp: TcpStream,
+        addr: SocketAddr,
+        expected: &SpiffeId,
+        alpn: Alpn,
+    ) -> Result<Stream, DialError> {
         let credentials: Arc<Credentials> = self.identity.current().ok_or(DialError::NoIdentity)?;
         let config = credentials.client_config(expected, alpn);
         // The name is not sent: the peer is known by its SPIFFE ID, which the verifier compares.
@@ -149,7 +180,69 @@ pub async fn within<T>(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::TlsAcceptor;
+
     use super::*;
+    use crate::identity::testing::{TestCa, id};
+
+    /// An endpoint that greets its first `greeted` clients in plaintext, as a permissive peer does
+    /// to which a ClientHello came late; how often it was dialled, and whether in the end with
+    /// success.
+    async fn dial_greeted(greeted: u32) -> (u32, bool) {
+        let ca = TestCa::new();
+        let dialer = Dialer::new(ca.store("cart"), Metrics::new(), None);
+        let listener = net::TcpListener::bind(([127, 0, 0, 1], 0).into())
+            .await
+            .unwrap();
+        let endpoint = Endpoint {
+            addr: listener.local_addr().unwrap(),
+            weight: 1,
+            zone: None,
+            identity: Some(id("mail")),
+        };
+        let dialled = std::cell::Cell::new(0);
+        let mut serve = std::pin::pin!(async {
+            let server = ca.store("mail").current().unwrap().server_config();
+            let mut open = Vec::new();
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                dialled.set(dialled.get() + 1);
+                if dialled.get() <= greeted {
+                    client.write_all(b"220 mail\r\n").await.unwrap();
+                    open.push(client);
+                } else {
+                    let mut tls = TlsAcceptor::from(server.clone())
+                        .accept(client)
+                        .await
+                        .unwrap();
+                    tls.write_all(b"220 mail\r\n").await.unwrap();
+                    std::future::pending::<()>().await;
+                }
+            }
+        });
+        let mut call = std::pin::pin!(async {
+            let mut stream = dialer.dial(&endpoint, Alpn::Tcp).await.ok()?;
+            let mut greeting = [0; 10];
+            stream.read_exact(&mut greeting).await.ok()?;
+            Some(greeting)
+        });
+        let greeting = tokio::select! {
+            greeting = call.as_mut() => greeting,
+            () = serve.as_mut() => unreachable!("serves for ever"),
+        };
+        (dialled.get(), greeting == Some(*b"220 mail\r\n"))
+    }
+
+    #[tokio::test]
+    async fn a_greeting_that_overtakes_the_handshake_is_dialled_past() {
+        assert_eq!(dial_greeted(1).await, (2, true));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_without_tls_is_given_up() {
+        assert_eq!(dial_greeted(u32::MAX).await, (1 + LATE_HELLOS, false));
+    }
 
     fn failed(errno: rustix::io::Errno) -> DialError {
         DialError::Connect {
