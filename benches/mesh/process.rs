@@ -80,7 +80,13 @@ impl Process {
         self.memory("VmRSS:")
     }
 
-    /// The most that it ever was.
+    /// The part of it that is no file's, in bytes: what each further process costs a machine, for
+    /// pages of the program are shared by all that run it.
+    pub fn anonymous(&self) -> anyhow::Result<u64> {
+        self.memory("RssAnon:")
+    }
+
+    /// The most that was ever resident.
     pub fn most_resident(&self) -> anyhow::Result<u64> {
         self.memory("VmHWM:")
     }

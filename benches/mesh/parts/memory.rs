@@ -27,13 +27,20 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
             results.add(Part::Memory, case, setup.peer, metric, value);
         };
         add(cases::IDLE, Metric::Resident, idle / 1e6);
+        add(
+            cases::IDLE,
+            Metric::Anonymous,
+            setup.anonymous()? as f64 / 1e6,
+        );
         for count in counts {
             let connections = Load::connect(setup.target(1024), *count)?;
             thread::sleep(SETTLE);
             let resident = setup.resident()? as f64;
+            let anonymous = setup.anonymous()? as f64;
             drop(connections);
             let case = cases::connections(*count);
             add(&case, Metric::Resident, resident / 1e6);
+            add(&case, Metric::Anonymous, anonymous / 1e6);
             let each = (resident - idle) / 1e3 / *count as f64;
             add(&case, Metric::PerConnection, each);
         }
@@ -44,6 +51,8 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
         let resident = setup.resident()? as f64 / 1e6;
         let case = cases::AFTER_BURST;
         results.add(Part::Memory, case, setup.peer, Metric::Resident, resident);
+        let anonymous = setup.anonymous()? as f64 / 1e6;
+        results.add(Part::Memory, case, setup.peer, Metric::Anonymous, anonymous);
         Ok(())
     });
     Ok(())

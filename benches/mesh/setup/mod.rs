@@ -161,7 +161,16 @@ impl Setup {
 
     /// Resident memory of the larger of the hops, in bytes.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let each: anyhow::Result<Vec<_>> = self.hops.iter().map(Process::resident).collect();
+        self.larger(Process::resident)
+    }
+
+    /// The part of it that is no file's, of the larger of the hops, in bytes.
+    pub fn anonymous(&self) -> anyhow::Result<u64> {
+        self.larger(Process::anonymous)
+    }
+
+    fn larger(&self, memory: fn(&Process) -> anyhow::Result<u64>) -> anyhow::Result<u64> {
+        let each: anyhow::Result<Vec<_>> = self.hops.iter().map(memory).collect();
         Ok(each?.into_iter().max().unwrap_or_default())
     }
 }
