@@ -36,6 +36,28 @@ pub async fn install_with(values: &[&str]) {
         arguments.extend(["--set", value]);
     }
     helm(&arguments).await;
+    admitted().await;
+}
+
+/// A Service refuses connections until kube-proxy has heard of its endpoints, so for a moment after
+/// they are ready the injector is not reached.
+async fn admitted() {
+    let pod = [
+        "run",
+        "admitted",
+        "--image=none",
+        "--namespace=default",
+        "--dry-run=server",
+        "--annotations=outrigger.dev/inject=enabled",
+    ];
+    wait::until("the injector answers", wait::LONG, async || {
+        let output = programs::output("kubectl", &pod).await;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    })
+    .await;
 }
 
 /// Takes the mesh out, where it is in.
