@@ -9,6 +9,8 @@
 
 use std::io;
 
+use memchr::memchr;
+
 use crate::proxy::head::BadRequest;
 
 /// The bytes of a line that are kept: the two fields that frame a message fit, with blanks.
@@ -101,7 +103,7 @@ impl Framing {
                     }
                     n
                 }
-                _ => match rest.iter().position(|byte| *byte == b'\n') {
+                _ => match memchr(b'\n', rest) {
                     None => {
                         self.extend_line(rest);
                         rest.len()
@@ -109,7 +111,7 @@ impl Framing {
                     Some(n) => {
                         self.extend_line(&rest[..n]);
                         fault = fault.or(self.end_line());
-                        self.line = Line::default();
+                        self.line.clear();
                         // What breaks a connection is its last byte, and not read itself.
                         n + usize::from(self.state != State::Broken)
                     }
@@ -172,11 +174,15 @@ impl Framing {
 
 impl Head {
     /// `#` may be part of a method.
-    fn read_request_line(&mut self, piece: &[u8]) {
-        for byte in piece {
-            self.in_target |= *byte == b' ';
-            self.fragment |= self.in_target && *byte == b'#';
+    fn read_request_line(&mut self, mut piece: &[u8]) {
+        if !self.in_target {
+            let Some(blank) = memchr(b' ', piece) else {
+                return;
+            };
+            self.in_target = true;
+            piece = &piece[blank..];
         }
+        self.fragment |= memchr(b'#', piece).is_some();
     }
 
     fn read(&mut self, line: &Line) {
@@ -245,6 +251,10 @@ impl Default for Line {
 }
 
 impl Line {
+    fn clear(&mut self) {
+        (self.len, self.last) = (0, None);
+    }
+
     fn extend(&mut self, bytes: &[u8]) {
         if self.len < KEPT {
             let n = bytes.len().min(KEPT - self.len);
