@@ -226,7 +226,7 @@ pub struct TimeoutPolicy {
     #[serde(with = "units::duration")]
     #[schemars(schema_with = "bounds::to_an_hour_schema")]
     pub connect: Duration,
-    /// A connection without an exchange, or a byte stream without a byte.
+    /// An HTTP connection without an exchange. Byte streams have no such limit.
     #[serde(with = "units::duration")]
     #[schemars(schema_with = "bounds::to_a_day_schema")]
     pub idle: Duration,
