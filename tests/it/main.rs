@@ -2,6 +2,7 @@
 
 mod access;
 mod conformance;
+mod cost;
 mod discovery;
 mod faults;
 mod harness;

@@ -34,6 +34,11 @@ pub struct Around {
     pub own_clock: bool,
     /// The disk for the snapshot.
     pub disk: Disk,
+    /// A program that runs the proxy inside itself, with its arguments; `NAME` in them stands for
+    /// the proxy's name.
+    pub inside: Vec<String>,
+    /// The proxy to run, where it is not the one that was built with the tests.
+    pub binary: Option<PathBuf>,
 }
 
 /// One `outrigger proxy`, which can be started again.
@@ -72,9 +77,12 @@ impl Proxy {
     ) -> Self {
         let admin = free_addr();
         let file = |file: &str| dir.join(file).display().to_string();
-        let mut args: Vec<String> = ["--no-intercept", "--trace-ratio", "1", "--forward", forward]
+        let mut args: Vec<String> = ["--no-intercept", "--forward", forward]
             .map(Into::into)
             .into();
+        if !more.iter().any(|arg| arg == "--trace-ratio") {
+            args.extend(["--trace-ratio".into(), "1".into()]);
+        }
         if !more.iter().any(|arg| arg == "--identity") {
             let identity = format!("spiffe://{TRUST_DOMAIN}/ns/it/sa/{name}");
             args.extend(["--identity".into(), identity]);
@@ -177,7 +185,9 @@ fn clock_file(name: &str) -> String {
 fn start_proxy(name: &str, args: &[String], dir: &Path, around: &Around) -> Process {
     let mut command = on_disk(around.disk, &dir.join(snapshot_dir(name)));
     limit(&mut command, around);
-    command.arg(env!("CARGO_BIN_EXE_outrigger"));
+    command.args(around.inside.iter().map(|arg| arg.replace("NAME", name)));
+    let built = Path::new(env!("CARGO_BIN_EXE_outrigger"));
+    command.arg(around.binary.as_deref().unwrap_or(built));
     if around.own_clock {
         command
             .env("LD_PRELOAD", faketime())
