@@ -41,7 +41,7 @@ pub struct Proxy {
     #[arg(long, env = "OUTRIGGER_SNAPSHOT_DIR")]
     snapshot_dir: Option<PathBuf>,
     /// Take no redirected connections: only those of --forward.
-    #[arg(long)]
+    #[arg(long, requires = "forwards")]
     no_intercept: bool,
     /// Where outbound connections are redirected to.
     #[arg(long, default_value_t = 14001)]
@@ -146,5 +146,30 @@ impl Proxy {
             drain_min: self.drain_min,
             drain_max: self.drain_max,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        _proxy: Proxy,
+    }
+
+    /// Its workers ended at once, and the log said that they had died.
+    #[test]
+    fn without_interception_there_must_be_something_to_listen_on() {
+        let mut line = vec!["proxy", "--identity", "spiffe://mesh.test/ns/shop/sa/cart"];
+        line.extend(["--controller", "127.0.0.1:1", "--no-intercept"]);
+        line.extend(["--trust-anchors", "/none", "--token-file", "/none"]);
+        let refused = Cli::try_parse_from(&line).err().expect("nothing to do");
+        assert!(refused.to_string().contains("--forward"), "{refused}");
+        line.extend(["--forward", "outbound:127.0.0.1:1=198.18.0.10:80"]);
+        assert!(Cli::try_parse_from(&line).is_ok());
     }
 }
