@@ -7,6 +7,7 @@ pub mod access;
 pub mod cli;
 pub mod controller;
 pub mod discovery;
+pub mod failure;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod host;
@@ -20,3 +21,4 @@ pub mod resilience;
 mod simulation;
 pub mod telemetry;
 pub mod units;
+pub mod yaml;

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
 
 /// Ports from `first` to `last`, both included: written `80` or `8000-8099`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +47,29 @@ impl Serialize for PortRange {
 /// Reads `8080` as a number and as text, and `8000-8099`.
 impl<'de> Deserialize<'de> for PortRange {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(u64),
-            Text(String),
-        }
-        let text = match Written::deserialize(d)? {
-            Written::Number(number) => number.to_string(),
-            Written::Text(text) => text,
-        };
-        text.parse().map_err(serde::de::Error::custom)
+        d.deserialize_any(PortRangeVisitor)
+    }
+}
+
+struct PortRangeVisitor;
+
+impl Visitor<'_> for PortRangeVisitor {
+    type Value = PortRange;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a port or a range of ports")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<PortRange, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<PortRange, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<PortRange, E> {
+        self.visit_str(&number.to_string())
     }
 }
 

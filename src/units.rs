@@ -64,6 +64,14 @@ pub mod duration {
         }
     }
 
+    /// For people: whole milliseconds, from a second on tenths of it.
+    pub fn rounded(duration: Duration) -> String {
+        match duration.as_millis() {
+            ms @ ..1_000 => format!("{ms}ms"),
+            _ => format!("{:.1}s", duration.as_secs_f64()),
+        }
+    }
+
     pub fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&format(*value))
     }
@@ -101,6 +109,18 @@ pub mod duration {
                 assert_eq!(parse(&format(duration)), Ok(duration));
             }
             assert_eq!(parse("1m30s"), Ok(Duration::from_secs(90)));
+        }
+
+        #[test]
+        fn people_read_no_more_digits_than_they_need() {
+            for (micros, expected) in [
+                (900, "0ms"),
+                (572_707, "572ms"),
+                (1_000_000, "1.0s"),
+                (12_345_678, "12.3s"),
+            ] {
+                assert_eq!(rounded(Duration::from_micros(micros)), expected);
+            }
         }
 
         #[test]

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
+use crate::failure;
+
 /// A service mesh that turns the microservice patterns into configuration.
 #[derive(Parser)]
 #[command(name = "outrigger", version)]
@@ -80,7 +82,7 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("outrigger: {error:#}");
+            eprintln!("outrigger: {}", failure::in_full(&error));
             ExitCode::FAILURE
         }
     }

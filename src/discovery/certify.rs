@@ -16,13 +16,13 @@ use super::{
     model::TrustBundle,
     proto::identity::{CertifyRequest, CertifyResponse, identity_client::IdentityClient},
 };
-use crate::host;
 use crate::identity::{
     CertificateRequest, IdentityStore, InvalidSvid, InvalidTrustBundle, Svid,
     bootstrap_client_config,
     renew::{renewal_delay, retry_delay},
     store::StoreError,
 };
+use crate::{host, units};
 
 /// For the whole exchange after the dial.
 const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -162,7 +162,7 @@ impl Certifier {
                 Err(error) => {
                     failures += 1;
                     let delay = retry_delay(failures, fastrand::f64());
-                    tracing::warn!(%error, retry_in = ?delay, "no certificate");
+                    tracing::warn!(%error, retry_in = %units::duration::rounded(delay), "no certificate");
                     delay
                 }
             };

@@ -19,7 +19,7 @@ use super::{
     session::Session,
     table::Table,
 };
-use crate::host;
+use crate::{host, units};
 
 /// The mean time between two requests for resources: at most 100 × 500 names in a second. The
 /// first goes out at once; those that come while it waits share the next.
@@ -57,7 +57,7 @@ pub(super) async fn stay_connected(options: &ClientOptions, table: &Table, healt
         tracing::warn!(
             controller = options.controller.address,
             %error,
-            retry_in = ?delay,
+            retry_in = %units::duration::rounded(delay),
             "no discovery: going on with what is known"
         );
         tokio::time::sleep(delay).await;

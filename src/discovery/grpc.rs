@@ -20,7 +20,7 @@ use crate::{
         self,
         net::{self, TcpStream},
     },
-    identity,
+    identity::{self, describe_tls_failure},
 };
 
 /// For name resolution, TCP, TLS and HTTP/2 together.
@@ -39,7 +39,7 @@ pub(super) const MAX_MESSAGE: usize = 16 << 20;
 pub enum DialError {
     #[error("{address} cannot be reached: {source}")]
     Connect { address: String, source: io::Error },
-    #[error("TLS with {address} failed: {source}")]
+    #[error("TLS with {address} failed: {}", describe_tls_failure(.source))]
     Tls { address: String, source: io::Error },
     #[error("{address} does not speak HTTP/2: {source}")]
     Http {

@@ -1,6 +1,6 @@
 use tokio_stream::iter;
 
-use super::{Channel, origin};
+use super::{Channel, DialError, origin};
 use crate::{
     controller::{Controller, Options},
     discovery::proto::{
@@ -10,8 +10,9 @@ use crate::{
     identity::bootstrap_client_config,
 };
 
-#[tokio::test]
-async fn discovery_is_refused_to_whoever_shows_no_certificate() {
+/// Dials a controller of the mesh `mesh.local` that is expected to be one of `trust_domain`, for
+/// the time of a test.
+async fn dial(trust_domain: &str) -> Result<Channel, DialError> {
     let dir = tempfile::tempdir().unwrap();
     let registry = dir.path().join("registry.yaml");
     std::fs::write(&registry, "trustDomain: mesh.local\n").unwrap();
@@ -19,23 +20,42 @@ async fn discovery_is_refused_to_whoever_shows_no_certificate() {
     let options = Options::new(registry, listen, dir.path().join("ca"));
     let controller = Controller::bind(options).await.unwrap();
     let address = controller.local_addr().unwrap().to_string();
-    let id = "spiffe://mesh.local/ns/outrigger-system/sa/outrigger-controller"
-        .parse()
-        .unwrap();
+    let id = format!("spiffe://{trust_domain}/ns/outrigger-system/sa/outrigger-controller");
+    let id = id.parse().unwrap();
     let tls = bootstrap_client_config(&controller.roots_pem(), &id).unwrap();
-    let serving = tokio::spawn(controller.run(std::future::pending()));
-
+    tokio::spawn(async move {
+        let _dir = dir;
+        controller.run(std::future::pending()).await;
+    });
     let controller = crate::discovery::Controller {
         address,
         identity: id,
         mark: None,
     };
-    let channel = Channel::dial(&controller, tls).await.unwrap();
+    Channel::dial(&controller, tls).await
+}
+
+#[tokio::test]
+async fn discovery_is_refused_to_whoever_shows_no_certificate() {
+    let channel = dial("mesh.local").await.unwrap();
     let mut client = AggregatedDiscoveryServiceClient::with_origin(channel, origin());
     let refused = client
         .delta_aggregated_resources(iter([DeltaDiscoveryRequest::default()]))
         .await
         .unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unauthenticated);
-    serving.abort();
+}
+
+/// The library's own words are the debug form of what it met.
+#[tokio::test]
+async fn a_controller_of_another_mesh_is_told_by_its_identity() {
+    let refused = dial("mesh.other").await.unwrap_err().to_string();
+    let account = "ns/outrigger-system/sa/outrigger-controller";
+    assert!(
+        refused.ends_with(&format!(
+            "failed: the peer's certificate was refused: wrong_trust_domain, expected \
+             spiffe://mesh.other/{account}, met spiffe://mesh.local/{account}"
+        )),
+        "{refused}"
+    );
 }

@@ -17,7 +17,7 @@ use crate::{access, identity::TrustAnchors, resilience::ResiliencePolicy};
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// For example `routes[0].timeouts.request`.
+    /// For example `routes[0].timeouts.request`; empty for all of it.
     pub field: String,
     /// What it must be instead.
     pub reason: String,
@@ -34,7 +34,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.reason)
+        match self.field.is_empty() {
+            true => f.write_str(&self.reason),
+            false => write!(f, "{}: {}", self.field, self.reason),
+        }
     }
 }
 

@@ -269,6 +269,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_has_every_field_of_the_breaker_with_its_default() {
+        let page = include_str!("../../docs/resilience.md").replace('`', "");
+        let fields = serde_json::to_value(BreakerPolicy::default()).unwrap();
+        for (name, default) in fields.as_object().unwrap() {
+            let default = match default {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Object(window) => {
+                    let (kind, length) = window.iter().next().unwrap();
+                    format!("{kind}: {}", length.as_str().unwrap())
+                }
+                other => other.to_string(),
+            };
+            let row = format!("\n| {name} | {default} |");
+            assert!(page.contains(&row), "docs/resilience.md lacks {row:?}");
+        }
+    }
+
+    #[test]
     fn only_what_is_counted_is_counted_apart() {
         let service = ResiliencePolicy::default();
         let apart = |change: fn(&mut ResiliencePolicy)| {

@@ -4,6 +4,7 @@
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use super::{bounds, policy::*};
+use crate::units;
 
 const MAX_CONCURRENCY: u32 = 1_000_000;
 
@@ -66,7 +67,8 @@ impl Faults {
 
     fn duration(&mut self, path: &str, value: Duration, range: RangeInclusive<Duration>) {
         let (least, most) = (range.start(), range.end());
-        let reason = format!("{value:?} is not between {least:?} and {most:?}");
+        let [shown, least, most] = [value, *least, *most].map(units::duration::format);
+        let reason = format!("{shown} is not between {least} and {most}");
         self.check(range.contains(&value), path, reason);
     }
 }

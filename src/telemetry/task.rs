@@ -6,7 +6,7 @@ use std::{any::Any, fmt, future::Future, io, panic, thread};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::metrics::Metrics;
-use crate::host;
+use crate::{failure, host};
 
 /// A background task that ended as it never should: the process must not go on without it.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +122,7 @@ impl Supervisor {
     fn ended(&self, task: &'static str, result: anyhow::Result<()>) {
         match result {
             Ok(()) => tracing::debug!(task, "background task ended"),
-            Err(error) => self.report(task, Cause::Failed(format!("{error:#}"))),
+            Err(error) => self.report(task, Cause::Failed(failure::in_full(&error))),
         }
     }
 

@@ -17,7 +17,10 @@ use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::otlp::{ExportTraces, SpanRecord};
-use crate::netns::{NODE_V4, World};
+use crate::{
+    failure,
+    netns::{NODE_V4, World},
+};
 
 /// Spans that are kept.
 const KEPT: usize = 5_000;
@@ -115,7 +118,8 @@ impl Collector {
             Ok::<_, Infallible>(match self.take(request).await {
                 Ok(()) => Response::new(Full::<Bytes>::default()),
                 Err(error) => {
-                    let mut refusal = Response::new(Full::from(format!("{error:#}\n")));
+                    let mut refusal =
+                        Response::new(Full::from(format!("{}\n", failure::in_full(&error))));
                     *refusal.status_mut() = StatusCode::BAD_REQUEST;
                     refusal
                 }

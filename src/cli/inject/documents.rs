@@ -3,6 +3,8 @@
 use anyhow::{Context, anyhow};
 use serde_json::Value;
 
+use crate::yaml;
+
 /// One document with something in it.
 pub(super) struct Document {
     /// Where it is from.
@@ -18,7 +20,7 @@ pub(super) fn read(file: &str, stream: &str) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::new();
     for (line, text) in split(stream) {
         let value: Value = parse(&text)
-            .map_err(|error| anyhow!("{error}"))
+            .map_err(|error| anyhow!(yaml::fault(&error, &text)))
             .with_context(|| format!("{file}: the document from line {line} is not YAML"))?;
         if !value.is_null() {
             documents.push(Document {

@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
+use crate::failure;
+
 /// A downstream that is silent for so long is given up.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,7 +37,7 @@ pub async fn call(service: &Uri, path: &str, incoming: &HeaderMap) -> Call {
     let to = service.to_string();
     match tokio::time::timeout(TIMEOUT, exchange(service, path, incoming)).await {
         Ok(Ok(call)) => Call { to, ..call },
-        Ok(Err(error)) => failed(to, &format!("{error:#}")),
+        Ok(Err(error)) => failed(to, &failure::in_full(&error)),
         Err(_) => failed(to, "no answer in time"),
     }
 }

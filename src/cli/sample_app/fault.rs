@@ -1,6 +1,6 @@
 //! What the sample service has been told to do wrong.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::StatusCode;
 
@@ -34,9 +34,32 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self
+            .status
+            .map(|status| format!("status={}", status.as_u16()));
+        let delay =
+            (!self.delay.is_zero()).then(|| format!("delay={}", duration::format(self.delay)));
+        let parts: Vec<_> = status.into_iter().chain(delay).collect();
+        match parts.is_empty() {
+            true => f.write_str("no fault"),
+            false => f.write_str(&parts.join("&")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_shown_as_it_is_written() {
+        for query in ["status=503&delay=1s", "status=500", "delay=250ms"] {
+            assert_eq!(Fault::parse(query).unwrap().to_string(), query);
+        }
+        assert_eq!(Fault::default().to_string(), "no fault");
+    }
 
     #[test]
     fn reads_a_query() {

@@ -55,7 +55,7 @@ impl App {
             return match Fault::parse(request.uri().query().unwrap_or_default()) {
                 Ok(fault) => {
                     *self.fault() = fault;
-                    text(StatusCode::OK, format!("{fault:?}\n"))
+                    text(StatusCode::OK, format!("{fault}\n"))
                 }
                 Err(why) => text(StatusCode::BAD_REQUEST, why),
             };

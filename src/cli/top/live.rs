@@ -7,7 +7,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use tokio::sync::mpsc;
 
 use super::{Cluster, Progress, Scope, Top, rates, scrape, view};
-use crate::telemetry::Direction;
+use crate::{failure, telemetry::Direction};
 
 /// # Errors
 /// When the first look fails, or the terminal does.
@@ -61,7 +61,7 @@ async fn run(
                     note.clear();
                 }
                 // The cluster may answer again: what was seen last stays on the screen.
-                Err(error) => note = format!("{error:#}"),
+                Err(error) => note = failure::in_full(&error),
             },
         }
     }

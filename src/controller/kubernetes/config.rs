@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{controller::injection::InjectionConfig, identity::ca::DEFAULT_LIFETIME, units};
+use crate::{controller::injection::InjectionConfig, identity::ca::DEFAULT_LIFETIME, units, yaml};
 
 /// The file behind the controller's `--config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl MeshConfig {
         })?;
         serde_saphyr::from_str(&text).map_err(|error| ConfigError::Content {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: yaml::fault(&error, &text),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     access::Access,
@@ -52,7 +52,7 @@ pub struct ServiceEntry {
     pub namespace: Arc<str>,
     pub name: Arc<str>,
     /// Virtual addresses, of either family. Empty: only its endpoints can be dialled.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "ips")]
     pub addresses: Vec<IpAddr>,
     pub ports: Vec<PortEntry>,
     /// For every port.
@@ -85,9 +85,9 @@ impl PortEntry {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EndpointEntry {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "ip")]
     pub ip: Option<IpAddr>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "socket_addr")]
     pub addr: Option<SocketAddr>,
     #[serde(default = "one")]
     pub weight: u32,
@@ -99,6 +99,45 @@ pub struct EndpointEntry {
     /// What is not ready gets no share of the traffic.
     #[serde(default = "yes")]
     pub ready: bool,
+}
+
+/// An address, which the standard library refuses without saying what it was.
+struct Address<T>(T);
+
+impl<'de> Deserialize<'de> for Address<IpAddr> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map(Self).map_err(|_| {
+            let reason = "is not an IP address: write it like 198.18.0.10 or fd00:18::10";
+            D::Error::custom(format!("{text:?} {reason}"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Address<SocketAddr> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map(Self).map_err(|_| {
+            let reason = "is not an IP address with a port: write it like 198.18.0.10:8080 or \
+                          [fd00:18::10]:8080";
+            D::Error::custom(format!("{text:?} {reason}"))
+        })
+    }
+}
+
+fn ips<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<IpAddr>, D::Error> {
+    let addresses = Vec::<Address<IpAddr>>::deserialize(d)?;
+    Ok(addresses.into_iter().map(|Address(ip)| ip).collect())
+}
+
+fn ip<'de, D: Deserializer<'de>>(d: D) -> Result<Option<IpAddr>, D::Error> {
+    let address = Option::<Address<IpAddr>>::deserialize(d)?;
+    Ok(address.map(|Address(ip)| ip))
+}
+
+fn socket_addr<'de, D: Deserializer<'de>>(d: D) -> Result<Option<SocketAddr>, D::Error> {
+    let address = Option::<Address<SocketAddr>>::deserialize(d)?;
+    Ok(address.map(|Address(addr)| addr))
 }
 
 fn one() -> u32 {

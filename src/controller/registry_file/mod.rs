@@ -13,6 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_path_to_error::Segment;
+
 pub use super::locate::Position;
 pub use format::{EndpointEntry, PortEntry, RegistryFile, ServiceEntry, WorkloadEntry};
 
@@ -20,6 +22,7 @@ use super::{locate::Positions, token::TokenDigest};
 use crate::{
     discovery::{resource::Named, validate::Problem},
     identity::SpiffeId,
+    yaml,
 };
 
 /// The longest list of mistakes that is shown.
@@ -97,26 +100,35 @@ fn read(text: &str) -> Result<RegistryFile, Mistake> {
             problem: Problem::new("trustDomain", "is missing: the file is empty"),
         });
     }
-    let mut field = String::new();
+    let mut at = String::new();
     serde_saphyr::with_deserializer_from_str_with_options(text, options(), |yaml| {
         serde_path_to_error::deserialize(yaml).map_err(|error| {
-            field = error.path().to_string();
+            at = field(error.path());
             error.into_inner()
         })
     })
     .map_err(|error| Mistake {
         position: error.location().map_or(Position::START, Position::from),
-        problem: Problem::new(if field.is_empty() { "." } else { &field }, reason(&error)),
+        problem: Problem::new(at, yaml::reason(&error, text)),
     })
 }
 
-/// The message without the place, which is said already.
-fn reason(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    match text.rsplit_once(" at line ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => text,
+/// The field as far as it is known; empty for the file as a whole.
+fn field(path: &serde_path_to_error::Path) -> String {
+    let mut field = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => field += &format!("[{index}]"),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !field.is_empty() {
+                    field.push('.');
+                }
+                field += key;
+            }
+            Segment::Unknown => {}
+        }
     }
+    field
 }
 
 /// Room for about 100,000 endpoints.

@@ -197,3 +197,47 @@ fn a_trust_domain_is_checked() {
         "registry.yaml:1:14: trustDomain: \"Mesh Local\" is not a trust domain: use lower-case letters, digits, '-', '.' and '_'"
     );
 }
+
+#[test]
+fn a_value_that_cannot_be_read_is_shown_with_what_it_must_be() {
+    let service = "trustDomain: mesh.local\nservices:\n  - namespace: shop\n    name: cart\n";
+    for (rest, expected) in [
+        (
+            "    ports: [{port: 70000}]\n",
+            "5:20: services[0].ports[0].port: \"70000\" is not a whole number from 0 to 65535",
+        ),
+        (
+            "    ports: [{port: 80}]\n    addresses: [198.18.0]\n",
+            "6:17: services[0].addresses[0]: \"198.18.0\" is not an IP address: write it like 198.18.0.10 or fd00:18::10",
+        ),
+        (
+            "    ports: [{port: 80}]\n    endpoints: [{addr: cart:80}]\n",
+            "6:24: services[0].endpoints[0].addr: \"cart:80\" is not an IP address with a port: write it like 198.18.0.10:8080 or [fd00:18::10]:8080",
+        ),
+        (
+            "    ports: [{port: 80}]\n    policy: {breaker: {ramp: 2h}}\n",
+            "6:30: services[0].policy.breaker.ramp: 2h is not between 0ms and 1h",
+        ),
+    ] {
+        let refused = refused(&format!("{service}{rest}"));
+        let expected = format!("registry.yaml:{expected}");
+        assert!(refused.starts_with(&expected), "{refused}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_file_as_a_whole_has_no_field() {
+    assert_eq!(
+        refused("[]\n"),
+        "registry.yaml:1:1: must be a mapping of keys to values"
+    );
+    assert_eq!(
+        refused("trustDomain: mesh.local\n---\ntrustDomain: b\n"),
+        "registry.yaml:3:1: a second document begins here (---): the file may hold one only"
+    );
+    let twice = refused("trustDomain: mesh.local\ntrustDomain: b\n");
+    assert!(
+        twice.ends_with("trustDomain is written twice: keep one of them"),
+        "{twice}"
+    );
+}

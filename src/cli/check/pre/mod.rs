@@ -7,10 +7,10 @@ mod trial;
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use serde::Deserialize;
 
-use crate::ranges::Subnet;
+use crate::{ranges::Subnet, yaml};
 
 pub use conclude::conclude;
 pub use gather::gather;
@@ -35,7 +35,9 @@ struct ProxyValues {
 pub fn skipped_subnets(values: &Path) -> anyhow::Result<Vec<Subnet>> {
     let at = || format!("--values {}", values.display());
     let text = std::fs::read_to_string(values).with_context(at)?;
-    let read: Values = serde_saphyr::from_str(&text).with_context(at)?;
+    let read: Values = serde_saphyr::from_str(&text)
+        .map_err(|error| anyhow!(yaml::fault(&error, &text)))
+        .with_context(at)?;
     let subnets = read.proxy.skip_inbound_subnets.iter();
     subnets
         .chain(&read.proxy.skip_outbound_subnets)
