@@ -3,10 +3,31 @@
 //! A binary of its own, so that cargo runs it when no other test does: the bulkhead act compares
 //! latencies, which tests beside it would blur.
 
-use std::process::Command;
+use std::{fs, process::Command, sync::Mutex};
+
+/// One demo at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_reader_that_leaves_ends_the_demo_and_nothing_is_left() {
+    let _alone = ALONE.lock();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let files = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["demo", "--once"])
+        .env("TMPDIR", files.path())
+        .stdout(writer)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    assert_eq!(fs::read_dir(files.path()).unwrap().count(), 0);
+}
 
 #[test]
 fn every_act_of_the_demo_happens() {
+    let _alone = ALONE.lock();
     let output = Command::new(env!("CARGO_BIN_EXE_outrigger"))
         .args(["demo", "--once", "--output", "json"])
         .output()

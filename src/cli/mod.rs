@@ -10,6 +10,7 @@ mod init;
 mod inject;
 mod proxy;
 mod sample_app;
+mod stdout;
 mod tap;
 mod telemetry;
 mod token;
@@ -72,10 +73,7 @@ pub fn run() -> ExitCode {
         Command::SampleApp(args) => args.run(),
         Command::Tap(args) => args.run(),
         Command::Top(args) => args.run(),
-        Command::Token(args) => {
-            args.run();
-            Ok(())
-        }
+        Command::Token(args) => args.run(),
         Command::Proxy(args) => args.run(),
         Command::Wait(args) => args.run(),
     };

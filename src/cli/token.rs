@@ -1,5 +1,6 @@
 //! `outrigger token`: a fresh token for a workload of a registry file.
 
+use super::stdout;
 use crate::controller::token::{TokenDigest, generate};
 
 /// Print a fresh token, and the digest of it that goes into the registry.
@@ -7,9 +8,11 @@ use crate::controller::token::{TokenDigest, generate};
 pub(super) struct TokenArgs {}
 
 impl TokenArgs {
-    pub(super) fn run(self) {
+    /// # Errors
+    /// When standard output cannot be written to.
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let token = generate();
-        println!("token: {token}");
-        println!("tokenSha256: {}", TokenDigest::of(&token));
+        let digest = TokenDigest::of(&token);
+        stdout::finish(&format!("token: {token}\ntokenSha256: {digest}\n"))
     }
 }

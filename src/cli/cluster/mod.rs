@@ -26,7 +26,7 @@ pub use beliefs::{Answer, beliefs, understand};
 pub use certificate::{Validity, validities};
 pub use error::{Fact, explain, list};
 pub use install::{CONTROLLER, Install, install, installs};
-pub use output::{Output, Report, Table, age, write};
+pub use output::{Output, Report, Table, age};
 pub use pods::{INJECTED, PROXY, Scope, containers, injected_pods, is_injected, owner_of};
 #[cfg(test)]
 pub use policies::Condition;

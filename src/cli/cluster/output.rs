@@ -1,8 +1,10 @@
 //! How an answer is shown: as text for people, or as one JSON document for programs.
 
-use std::{fmt::Write as _, io::Write as _, ops::ControlFlow};
+use std::fmt::Write as _;
 
 use serde::Serialize;
+
+use crate::cli::stdout;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
@@ -24,19 +26,7 @@ impl Output {
             Self::Text => report.text(),
             Self::Json => format!("{:#}\n", serde_json::to_value(report)?),
         };
-        write(&text).map(|_| ())
-    }
-}
-
-/// As `print!`, but a reader that left (`| head`) is told by `Break`, not by an error or a panic.
-///
-/// # Errors
-/// When standard output cannot be written to otherwise.
-pub fn write(text: &str) -> anyhow::Result<ControlFlow<()>> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        done => Ok(ControlFlow::Continue(done?)),
+        stdout::finish(&text)
     }
 }
 

@@ -13,18 +13,24 @@ mod plan;
 mod registry;
 mod report;
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use ::http::Uri;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 
+use super::stdout;
 use crate::netns::{Entry, enter};
 use acts::Stage;
 use collector::Collector;
 use mesh::Mesh;
 
-/// Shows mTLS, breaker, fallback, recovery, bulkhead and a trace at work on this machine.
+/// Show mTLS, breaker, fallback, recovery, bulkhead and a trace at work on this machine.
 ///
 /// The pods are network namespaces that it makes itself; it needs no root where the kernel allows
 /// unprivileged user namespaces.
@@ -34,7 +40,7 @@ pub struct DemoArgs {
     #[arg(long)]
     once: bool,
     /// How --once reports.
-    #[arg(long, value_enum, default_value_t = Output::Text, requires = "once")]
+    #[arg(short, long, value_enum, default_value_t = Output::Text, requires = "once")]
     output: Output,
     /// Also send the spans to this collector, over HTTP: http://127.0.0.1:4318.
     #[arg(long, value_name = "URL", value_parser = collector_url)]
@@ -87,16 +93,7 @@ impl DemoArgs {
         let directory = env::temp_dir().join(format!("outrigger-demo-{}", std::process::id()));
         fs::create_dir(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        let mut mesh = Mesh::lay_out(directory.clone())?;
-        let collector = Collector::start(mesh.world(), self.otlp.clone())?;
-        mesh.start(&Collector::url(), self.app.as_deref()).await?;
-        let mut stage = Stage { mesh, collector };
-        let played = match script {
-            Some(script) => live::watch(&mut stage, script).await,
-            None => self.once(&mut stage).await,
-        };
-        let played = played.and(stage.collector.take_failure().map_or(Ok(()), Err));
-        drop(stage);
+        let played = self.play_in(&directory, script).await;
         match &played {
             Ok(()) => fs::remove_dir_all(&directory)?,
             Err(_) => eprintln!("the logs are in {}", directory.display()),
@@ -104,16 +101,29 @@ impl DemoArgs {
         played
     }
 
+    async fn play_in(&self, directory: &Path, script: Option<live::Script>) -> anyhow::Result<()> {
+        let mut mesh = Mesh::lay_out(directory.to_owned())?;
+        let collector = Collector::start(mesh.world(), self.otlp.clone())?;
+        mesh.start(&Collector::url(), self.app.as_deref()).await?;
+        let mut stage = Stage { mesh, collector };
+        let played = match script {
+            Some(script) => live::watch(&mut stage, script).await,
+            None => self.once(&mut stage).await,
+        };
+        played.and(stage.collector.take_failure().map_or(Ok(()), Err))
+    }
+
     async fn once(&self, stage: &mut Stage) -> anyhow::Result<()> {
         let json = self.output == Output::Json;
-        let outcomes = acts::play(stage, |outcome| {
-            if !json {
-                report::print(outcome);
-            }
-        })
-        .await;
+        let played = acts::play(stage, |outcome| match json {
+            true => Ok(ControlFlow::Continue(())),
+            false => stdout::write(&report::text(outcome)),
+        });
+        let ControlFlow::Continue(outcomes) = played.await? else {
+            return Ok(());
+        };
         if json {
-            println!("{}", report::json(&outcomes)?);
+            stdout::finish(&(report::json(&outcomes)? + "\n"))?;
         }
         let failed = outcomes.iter().filter(|outcome| !outcome.ok).count();
         if failed > 0 {

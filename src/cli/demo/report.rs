@@ -13,9 +13,13 @@ pub fn json(acts: &[Outcome]) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&Report { acts })
 }
 
-pub fn print(outcome: &Outcome) {
-    let mark = if outcome.ok { "ok    " } else { "FAILED" };
-    println!("{mark} {}", outcome.name);
-    println!("       expected: {}", outcome.expected);
-    println!("       seen:     {}", outcome.seen);
+pub fn text(outcome: &Outcome) -> String {
+    let Outcome {
+        name,
+        expected,
+        seen,
+        ok,
+    } = outcome;
+    let mark = if *ok { "ok    " } else { "FAILED" };
+    format!("{mark} {name}\n       expected: {expected}\n       seen:     {seen}\n")
 }

@@ -4,7 +4,7 @@ mod documents;
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::PathBuf,
 };
 
@@ -13,6 +13,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use self::documents::Document;
+use super::stdout;
 use crate::controller::{
     injection::{Annotations, GROUP, inject_object},
     kubernetes::config::MeshConfig,
@@ -32,6 +33,7 @@ pub(super) struct InjectArgs {
     /// it is left out.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How to print them.
     #[arg(short, long, value_enum, default_value = "yaml")]
     output: Output,
 }
@@ -65,7 +67,7 @@ impl InjectArgs {
             Output::Yaml => documents::yaml(&injected.documents)?,
             Output::Json => json(injected.documents)?,
         };
-        Ok(io::stdout().write_all(text.as_bytes())?)
+        stdout::finish(&text)
     }
 }
 

@@ -5,7 +5,11 @@ mod follow;
 
 use tokio::sync::mpsc;
 
-use super::cluster::{self, ClusterArgs, Output, Progress, Target};
+use super::{
+    cluster::{self, ClusterArgs, Output, Progress, Target},
+    stdout,
+};
+use crate::failure;
 
 /// Watch the requests of a pod, or of a workload's pods, as they end.
 ///
@@ -84,7 +88,7 @@ impl TapArgs {
                 let followed = follow::follow(&client, &pod, &path, &events).await;
                 // The others go on.
                 if let (Err(error), true) = (&followed, several) {
-                    eprintln!("outrigger: {error:#}");
+                    eprintln!("outrigger: {}", failure::in_full(error));
                 }
                 followed
             });
@@ -103,7 +107,7 @@ impl TapArgs {
                 Output::Json => event.json(&pod),
                 Output::Text => event.text(several.then_some(pod.as_str())),
             };
-            if cluster::write(&format!("{line}\n"))?.is_break() {
+            if stdout::write(&format!("{line}\n"))?.is_break() {
                 return Ok(());
             }
             left -= u64::from(event.is_request());

@@ -7,9 +7,12 @@ mod mtls;
 mod recovery;
 mod trace;
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 
 use super::{collector::Collector, mesh::Mesh};
+use crate::failure;
 
 /// What an act was to show, and what it measured.
 #[derive(Clone, Debug, Serialize)]
@@ -32,12 +35,18 @@ pub struct Stage {
     pub collector: Collector,
 }
 
-/// Plays all of it, telling each outcome as it comes.
-pub async fn play(stage: &mut Stage, mut tell: impl FnMut(&Outcome)) -> Vec<Outcome> {
+/// Plays all of it, telling each outcome as it comes, until nobody listens any more.
+///
+/// # Errors
+/// When an outcome cannot be told.
+pub async fn play(
+    stage: &mut Stage,
+    mut tell: impl FnMut(&Outcome) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<ControlFlow<(), Vec<Outcome>>> {
     let mut outcomes = Vec::new();
     let mut note = |(name, expected): (&'static str, &str), played: anyhow::Result<Seen>| {
         let Seen { seen, ok } = played.unwrap_or_else(|error| Seen {
-            seen: format!("{error:#}"),
+            seen: failure::in_full(&error),
             ok: false,
         });
         let expected = expected.to_owned();
@@ -47,16 +56,19 @@ pub async fn play(stage: &mut Stage, mut tell: impl FnMut(&Outcome)) -> Vec<Outc
             seen,
             ok,
         };
-        tell(&outcome);
+        let told = tell(&outcome);
         outcomes.push(outcome);
+        told
     };
-    note(mtls::ACT, mtls::play(stage).await);
-    note(trace::ACT, trace::play(stage).await);
-    note(breaker::ACT, breaker::play(stage).await);
-    note(fallback::ACT, fallback::play(stage).await);
-    note(recovery::ACT, recovery::play(stage).await);
-    note(bulkhead::ACT, bulkhead::play(stage).await);
-    outcomes
+    macro_rules! acts {
+        ($($act:ident),*) => {
+            $(if note($act::ACT, $act::play(stage).await)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            })*
+        };
+    }
+    acts!(mtls, trace, breaker, fallback, recovery, bulkhead);
+    Ok(ControlFlow::Continue(outcomes))
 }
 
 /// A word that occurs in nothing but the requests it was made for.

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{acts::Stage, http};
 use model::Model;
-use script::Script;
+pub use script::Script;
 use switch::Switches;
 
 /// Between two requests of the visitor.
