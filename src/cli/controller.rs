@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::{stdout, values};
 use crate::{
     controller::{
         self, Controller, Options,
@@ -33,7 +34,7 @@ pub(super) struct ControllerArgs {
     check: bool,
     /// Where proxies connect [default: 127.0.0.1:14030 with --registry, else port 14030
     /// everywhere].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = values::socket_addr)]
     listen: Option<SocketAddr>,
     #[command(flatten)]
     kubernetes: KubernetesArgs,
@@ -49,10 +50,10 @@ struct KubernetesArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "registry")]
     config: Option<PathBuf>,
     /// Where health and metrics are shown [default: port 14020 everywhere].
-    #[arg(long, value_name = "ADDR", conflicts_with = "registry")]
+    #[arg(long, value_name = "ADDR", conflicts_with = "registry", value_parser = values::socket_addr)]
     admin: Option<SocketAddr>,
     /// Where the API server asks for injection [default: port 14040 everywhere].
-    #[arg(long, value_name = "ADDR", conflicts_with = "registry")]
+    #[arg(long, value_name = "ADDR", conflicts_with = "registry", value_parser = values::socket_addr)]
     webhook_listen: Option<SocketAddr>,
     /// The namespace that the controller is installed in.
     #[arg(long, env = "POD_NAMESPACE")]
@@ -71,12 +72,8 @@ impl ControllerArgs {
         };
         if self.check {
             let (_, read) = controller::read(&registry)?;
-            println!(
-                "{}: good, {} resources",
-                registry.display(),
-                read.resources.len()
-            );
-            return Ok(());
+            let (file, resources) = (registry.display(), read.resources.len());
+            return stdout::finish(&format!("{file}: good, {resources} resources\n"));
         }
         let ca_dir = self.ca_dir.context(
             "--registry needs --ca-dir DIR as well: where the authority's keys are kept",

@@ -15,6 +15,7 @@ mod tap;
 mod telemetry;
 mod token;
 mod top;
+mod values;
 mod wait;
 
 use std::process::ExitCode;

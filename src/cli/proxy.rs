@@ -2,12 +2,15 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     time::Duration,
 };
 
+use anyhow::ensure;
 use clap::Args;
 
+use super::values;
 use crate::{
     discovery::{CONTROLLER_NAMESPACE, model::MtlsMode, probe::Probes},
     identity::SpiffeId,
@@ -19,14 +22,14 @@ use crate::{
     units,
 };
 
-/// Runs the sidecar proxy of one workload.
+/// Run the sidecar proxy of one workload.
 #[derive(Args)]
 pub struct Proxy {
     /// Who this workload is: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT.
     #[arg(long, env = "OUTRIGGER_IDENTITY")]
     identity: SpiffeId,
-    /// HOST:PORT of the controller.
-    #[arg(long, env = "OUTRIGGER_CONTROLLER")]
+    /// Where the controller is; a name is looked up at every connection.
+    #[arg(long, env = "OUTRIGGER_CONTROLLER", value_name = "HOST:PORT", value_parser = values::host_and_port)]
     controller: String,
     /// The namespace that the controller is installed in: its certificate must name it.
     #[arg(long, env = "OUTRIGGER_CONTROLLER_NAMESPACE", default_value = CONTROLLER_NAMESPACE)]
@@ -44,17 +47,17 @@ pub struct Proxy {
     #[arg(long, requires = "forwards")]
     no_intercept: bool,
     /// Where outbound connections are redirected to.
-    #[arg(long, default_value_t = 14001)]
+    #[arg(long, value_name = "PORT", default_value_t = 14001, value_parser = values::port())]
     outbound_port: u16,
     /// Where inbound connections are redirected to.
-    #[arg(long, default_value_t = 14006)]
+    #[arg(long, value_name = "PORT", default_value_t = 14006, value_parser = values::port())]
     inbound_port: u16,
     /// A listener that works without interception: outbound:LISTEN=DESTINATION or
     /// inbound:LISTEN=DESTINATION. May be given several times.
     #[arg(long = "forward", value_name = "DIRECTION:LISTEN=DESTINATION")]
     forwards: Vec<ForwardListener>,
     /// Where health, metrics and configuration are shown.
-    #[arg(long, default_value = "127.0.0.1:14020")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:14020", value_parser = values::socket_addr)]
     admin: SocketAddr,
     /// Where checks of the application's health are asked for, at every address.
     #[arg(long, requires = "probes")]
@@ -77,8 +80,8 @@ pub struct Proxy {
     #[arg(long, env = "OUTRIGGER_POD_IPS", value_delimiter = ',')]
     pod_ips: Vec<IpAddr>,
     /// SO_MARK for the proxy's own connections, where interception knows them by it.
-    #[arg(long)]
-    proxy_mark: Option<u32>,
+    #[arg(long, value_name = "MARK", value_parser = values::mark)]
+    proxy_mark: Option<NonZeroU32>,
     /// Worker threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
@@ -110,7 +113,10 @@ fn parse_mtls(text: &str) -> Result<MtlsMode, String> {
 }
 
 impl Proxy {
+    /// # Errors
+    /// When the options contradict each other, the proxy cannot start, or a part of it died.
     pub fn run(self) -> anyhow::Result<()> {
+        self.drain_times()?;
         let log_level = self.telemetry.init_logging()?;
         let observability = Observability {
             log_level,
@@ -120,6 +126,17 @@ impl Proxy {
             admin_token_file: self.admin_token_file.clone(),
         };
         run::run(self.config(), observability)
+    }
+
+    /// # Errors
+    /// When everything would have ended before it may.
+    fn drain_times(&self) -> anyhow::Result<()> {
+        let [min, max] = [self.drain_min, self.drain_max].map(units::duration::format);
+        ensure!(
+            self.drain_min <= self.drain_max,
+            "--drain-min {min} is longer than --drain-max {max}: make it {max} at most"
+        );
+        Ok(())
     }
 
     fn config(&self) -> ProxyConfig {
@@ -141,7 +158,7 @@ impl Proxy {
             token_file: self.token_file.clone(),
             snapshot_dir: self.snapshot_dir.clone(),
             pod_ips: self.pod_ips.clone(),
-            mark: self.proxy_mark,
+            mark: self.proxy_mark.map(NonZeroU32::get),
             max_connections: self.max_connections as usize,
             drain_min: self.drain_min,
             drain_max: self.drain_max,
@@ -158,18 +175,45 @@ mod tests {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
-        _proxy: Proxy,
+        proxy: Proxy,
     }
+
+    const LINE: [&str; 9] = [
+        "proxy",
+        "--identity",
+        "spiffe://mesh.test/ns/shop/sa/cart",
+        "--controller",
+        "127.0.0.1:1",
+        "--trust-anchors",
+        "/none",
+        "--token-file",
+        "/none",
+    ];
 
     /// Its workers ended at once, and the log said that they had died.
     #[test]
     fn without_interception_there_must_be_something_to_listen_on() {
-        let mut line = vec!["proxy", "--identity", "spiffe://mesh.test/ns/shop/sa/cart"];
-        line.extend(["--controller", "127.0.0.1:1", "--no-intercept"]);
-        line.extend(["--trust-anchors", "/none", "--token-file", "/none"]);
+        let mut line = LINE.to_vec();
+        line.push("--no-intercept");
         let refused = Cli::try_parse_from(&line).err().expect("nothing to do");
         assert!(refused.to_string().contains("--forward"), "{refused}");
         line.extend(["--forward", "outbound:127.0.0.1:1=198.18.0.10:80"]);
         assert!(Cli::try_parse_from(&line).is_ok());
+    }
+
+    #[test]
+    fn draining_does_not_end_before_it_may() {
+        let drain = |min, max| {
+            let line = LINE
+                .into_iter()
+                .chain(["--drain-min", min, "--drain-max", max]);
+            let Cli { proxy } = Cli::try_parse_from(line).expect("both are durations");
+            proxy.drain_times().map_err(|error| error.to_string())
+        };
+        assert_eq!(drain("2s", "2s"), Ok(()));
+        assert_eq!(
+            drain("1m", "30s").unwrap_err(),
+            "--drain-min 1m is longer than --drain-max 30s: make it 30s at most"
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::bail;
 use clap::Args;
 
+use super::values;
 use crate::units;
 
 const PAUSE: Duration = Duration::from_millis(50);
@@ -20,7 +21,7 @@ const MAX_ANSWER: u64 = 4096;
 #[derive(Args)]
 pub(super) struct WaitArgs {
     /// The proxy's admin port.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:14020")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:14020", value_parser = values::socket_addr)]
     admin: SocketAddr,
     /// How long to wait.
     #[arg(long, default_value = "60s", value_parser = units::duration::parse)]

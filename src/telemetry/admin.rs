@@ -53,6 +53,9 @@ impl Admin {
     /// # Errors
     /// When the listener itself fails, not when a connection does.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+        if let Some(path) = &self.token_file {
+            auth::look_at(path).await;
+        }
         let admin = Arc::new(self);
         let answer = move |request, ends| {
             let admin = admin.clone();

@@ -1,6 +1,7 @@
 //! Tests of the whole, from outside: what runs here uses the system as the program does.
 
 mod access;
+mod command_line;
 mod conformance;
 mod cost;
 mod discovery;

@@ -15,16 +15,19 @@ use clap::Args;
 use http::Uri;
 use tokio::net::TcpListener;
 
+use super::values;
+
 pub use downstream::Call;
 pub use server::Answer;
 
-/// Runs a sample service.
+/// Run a sample service.
 #[derive(Args)]
 pub struct SampleAppArgs {
     /// What the service calls itself in its answers.
     #[arg(long)]
     name: String,
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    /// Where it takes requests.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080", value_parser = values::socket_addr)]
     listen: SocketAddr,
     /// A service to call for every request: http://HOST:PORT. May be given several times.
     #[arg(long = "call", value_name = "URL", value_parser = downstream)]

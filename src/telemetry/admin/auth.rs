@@ -25,7 +25,7 @@ pub(super) async fn check(headers: &HeaderMap, token_file: Option<&Path>) -> Ver
     let token = match read_token(path).await {
         Ok(token) => token,
         Err(why) => {
-            tracing::error!(path = %path.display(), why, "the admin token file is of no use");
+            log_useless(path, &why);
             return Verdict::Forbidden(format!("the admin token file is of no use: {why}\n"));
         }
     };
@@ -38,6 +38,17 @@ pub(super) async fn check(headers: &HeaderMap, token_file: Option<&Path>) -> Ver
         true => Verdict::Allowed,
         false => Verdict::Unauthorized,
     }
+}
+
+/// Says so in the log if the file is of no use yet: it may be mended while this process runs.
+pub(super) async fn look_at(token_file: &Path) {
+    if let Err(why) = read_token(token_file).await {
+        log_useless(token_file, &why);
+    }
+}
+
+fn log_useless(path: &Path, why: &str) {
+    tracing::error!(path = %path.display(), why, "the admin token file is of no use");
 }
 
 async fn read_token(path: &Path) -> Result<Vec<u8>, String> {
