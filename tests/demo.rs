@@ -3,7 +3,15 @@
 //! A binary of its own, so that cargo runs it when no other test does: the bulkhead act compares
 //! latencies, which tests beside it would blur.
 
-use std::{fs, process::Command, sync::Mutex};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+    sync::Mutex,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 /// One demo at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -22,6 +30,31 @@ fn a_reader_that_leaves_ends_the_demo_and_nothing_is_left() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
+    assert_eq!(fs::read_dir(files.path()).unwrap().count(), 0);
+}
+
+/// As Ctrl-C sends it: to all processes in the foreground.
+#[test]
+fn an_interrupt_ends_the_demo_and_nothing_is_left() {
+    let _alone = ALONE.lock();
+    let files = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["demo", "--once"])
+        .env("TMPDIR", files.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut out = BufReader::new(demo.stdout.take().unwrap());
+    out.read_line(&mut first).unwrap();
+    assert!(first.contains("mtls"), "{first}");
+    kill_process_group(Pid::from_child(&demo), Signal::INT).unwrap();
+    let output = demo.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "outrigger: interrupted\n");
+    assert!(!output.status.success());
     assert_eq!(fs::read_dir(files.path()).unwrap().count(), 0);
 }
 

@@ -23,6 +23,10 @@ use std::{
 use ::http::Uri;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use super::stdout;
 use crate::netns::{Entry, enter};
@@ -75,17 +79,21 @@ impl DemoArgs {
             command.args(env::args_os().skip(1));
             command
         };
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        // An interrupt by the terminal reaches the process inside too. This one outlives it, or
+        // the kernel would kill that one before it has cleaned up.
+        let interrupts = {
+            let _in = runtime.enter();
+            signal(SignalKind::interrupt())?
+        };
         if let Entry::Outside(status) = enter(again)? {
             // The process inside has said what there is to say.
             std::process::exit(status.code().unwrap_or(1));
         }
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?
-            .block_on(self.play())
+        runtime.block_on(self.play(interrupts))
     }
 
-    async fn play(&self) -> anyhow::Result<()> {
+    async fn play(&self, mut interrupts: Signal) -> anyhow::Result<()> {
         let script = match self.once {
             true => None,
             false => Some(live::prepare(self.script.as_deref())?),
@@ -93,12 +101,15 @@ impl DemoArgs {
         let directory = env::temp_dir().join(format!("outrigger-demo-{}", std::process::id()));
         fs::create_dir(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        let played = self.play_in(&directory, script).await;
+        let played = tokio::select! {
+            played = self.play_in(&directory, script) => Some(played),
+            _ = interrupts.recv() => None,
+        };
         match &played {
-            Ok(()) => fs::remove_dir_all(&directory)?,
-            Err(_) => eprintln!("the logs are in {}", directory.display()),
+            Some(Err(_)) => eprintln!("the logs are in {}", directory.display()),
+            Some(Ok(())) | None => fs::remove_dir_all(&directory)?,
         }
-        played
+        played.unwrap_or_else(|| bail!("interrupted"))
     }
 
     async fn play_in(&self, directory: &Path, script: Option<live::Script>) -> anyhow::Result<()> {

@@ -51,9 +51,17 @@ pub fn prepare(script: Option<&Path>) -> anyhow::Result<Script> {
 /// When the terminal, a pod or a proxy fails.
 pub async fn watch(stage: &mut Stage, script: Script) -> anyhow::Result<()> {
     let mut terminal = ratatui::try_init().context("cannot take over the terminal")?;
-    let watched = run(stage, script, &mut terminal).await;
-    ratatui::restore();
-    watched
+    let _restore = Restore;
+    run(stage, script, &mut terminal).await
+}
+
+/// Gives the terminal back, also where the view is ended from outside.
+struct Restore;
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        ratatui::restore();
+    }
 }
 
 async fn run(
