@@ -39,7 +39,12 @@ pub(super) struct ControllerArgs {
     #[command(flatten)]
     kubernetes: KubernetesArgs,
     /// A level like debug, or targets like info,outrigger::controller=debug.
-    #[arg(long, env = "OUTRIGGER_LOG", default_value = "info")]
+    #[arg(
+        long,
+        env = "OUTRIGGER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     log: String,
 }
 

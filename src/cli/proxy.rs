@@ -26,22 +26,22 @@ use crate::{
 #[derive(Args)]
 pub struct Proxy {
     /// Who this workload is: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/SERVICE-ACCOUNT.
-    #[arg(long, env = "OUTRIGGER_IDENTITY")]
+    #[arg(long, env = "OUTRIGGER_IDENTITY", value_name = "ID")]
     identity: SpiffeId,
     /// Where the controller is; a name is looked up at every connection.
     #[arg(long, env = "OUTRIGGER_CONTROLLER", value_name = "HOST:PORT", value_parser = values::host_and_port)]
     controller: String,
     /// The namespace that the controller is installed in: its certificate must name it.
-    #[arg(long, env = "OUTRIGGER_CONTROLLER_NAMESPACE", default_value = CONTROLLER_NAMESPACE)]
+    #[arg(long, env = "OUTRIGGER_CONTROLLER_NAMESPACE", value_name = "NAME", default_value = CONTROLLER_NAMESPACE)]
     controller_namespace: String,
     /// PEM file with the certificates that the controller is believed by.
-    #[arg(long, env = "OUTRIGGER_TRUST_ANCHORS")]
+    #[arg(long, env = "OUTRIGGER_TRUST_ANCHORS", value_name = "FILE")]
     trust_anchors: PathBuf,
     /// File with the token that proves the identity; read anew at every renewal.
-    #[arg(long, env = "OUTRIGGER_TOKEN_FILE")]
+    #[arg(long, env = "OUTRIGGER_TOKEN_FILE", value_name = "FILE")]
     token_file: PathBuf,
     /// Where to keep what is known, to start from while the controller is away.
-    #[arg(long, env = "OUTRIGGER_SNAPSHOT_DIR")]
+    #[arg(long, env = "OUTRIGGER_SNAPSHOT_DIR", value_name = "DIR")]
     snapshot_dir: Option<PathBuf>,
     /// Take no redirected connections: only those of --forward.
     #[arg(long, requires = "forwards")]
@@ -60,39 +60,44 @@ pub struct Proxy {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:14020", value_parser = values::socket_addr)]
     admin: SocketAddr,
     /// Where checks of the application's health are asked for, at every address.
-    #[arg(long, requires = "probes")]
+    #[arg(long, value_name = "PORT", value_parser = values::port(), requires = "probes")]
     probe_port: Option<u16>,
     /// Those checks by their paths: JSON, as the injector writes it.
-    #[arg(long, env = "OUTRIGGER_PROBES", value_parser = parse_probes)]
+    #[arg(long, env = "OUTRIGGER_PROBES", value_name = "JSON", value_parser = parse_probes)]
     probes: Option<Probes>,
     /// Whether plaintext is taken from the network: permissive takes it unless the control plane
     /// says strict, strict refuses it.
-    #[arg(long, default_value = "permissive", value_parser = parse_mtls)]
+    #[arg(long, value_name = "MODE", default_value = "permissive", value_parser = parse_mtls)]
     mtls: MtlsMode,
     /// Ports to carry bytes of without looking at them, in either direction: 3306,5432-5433.
     #[arg(long, value_name = "PORTS", value_delimiter = ',')]
     opaque_ports: Vec<PortRange>,
     /// File with the token for admin requests that change something; without it they are refused.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
     /// This workload's own addresses, one of each family: by the first the control plane says in
     /// which zone it is; all of them are dialled without mesh TLS.
-    #[arg(long, env = "OUTRIGGER_POD_IPS", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "OUTRIGGER_POD_IPS",
+        value_name = "ADDRESSES",
+        value_delimiter = ','
+    )]
     pod_ips: Vec<IpAddr>,
     /// SO_MARK for the proxy's own connections, where interception knows them by it.
     #[arg(long, value_name = "MARK", value_parser = values::mark)]
     proxy_mark: Option<NonZeroU32>,
     /// Worker threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
     /// Accepted connections at a time, per worker.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
     /// After SIGTERM go on accepting for at least this long.
-    #[arg(long, default_value = "2s", value_parser = units::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = units::duration::parse)]
     drain_min: Duration,
     /// After SIGTERM end everything after this long.
-    #[arg(long, default_value = "30s", value_parser = units::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = units::duration::parse)]
     drain_max: Duration,
     #[command(flatten)]
     telemetry: super::telemetry::TelemetryArgs,

@@ -12,7 +12,12 @@ use crate::telemetry::{
 #[derive(Args)]
 pub struct TelemetryArgs {
     /// A level like debug, or targets like info,outrigger::proxy=debug.
-    #[arg(long, env = "OUTRIGGER_LOG", default_value = "info")]
+    #[arg(
+        long,
+        env = "OUTRIGGER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     log: String,
     /// One JSON object a line instead of text.
     #[arg(long)]
@@ -21,13 +26,13 @@ pub struct TelemetryArgs {
     #[arg(long, env = "OUTRIGGER_OTLP", value_name = "URL")]
     pub otlp: Option<String>,
     /// Share of the traces begun here that are recorded, 0 to 1.
-    #[arg(long, default_value_t = 0.01, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = share)]
     pub trace_ratio: f64,
     /// Write the access log to this file; - for standard output.
     #[arg(long, value_name = "FILE")]
     access_log: Option<PathBuf>,
     /// Share of the successes in the access log, 0 to 1; failures are always there.
-    #[arg(long, default_value_t = 1.0, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
     access_log_ratio: f64,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct WaitArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:14020", value_parser = values::socket_addr)]
     admin: SocketAddr,
     /// How long to wait.
-    #[arg(long, default_value = "60s", value_parser = units::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = units::duration::parse)]
     timeout: Duration,
 }
 
