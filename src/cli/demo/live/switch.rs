@@ -92,8 +92,7 @@ impl Switches {
         match switch {
             Switch::StockFails => self.fails = on,
             Switch::StockSlow => self.slow = on,
-            Switch::Flood if on && self.flood.is_none() => self.flood = Some(Flood::start(mesh)?),
-            Switch::Flood if on => {}
+            Switch::Flood if on => return self.start_flood(mesh),
             Switch::Flood => return self.end_flood().await,
             Switch::Bulkhead => {
                 self.bulkhead = on;
@@ -110,8 +109,18 @@ impl Switches {
 
     /// Leaves nothing running.
     pub async fn end(&mut self, mesh: &mut Mesh) -> anyhow::Result<()> {
-        mesh.fault(Service::Stock, "").await?;
+        // Another application than the sample app need not know of faults.
+        if self.fails || self.slow {
+            mesh.fault(Service::Stock, "").await?;
+        }
         self.end_flood().await
+    }
+
+    fn start_flood(&mut self, mesh: &Mesh) -> anyhow::Result<()> {
+        if self.flood.is_none() {
+            self.flood = Some(Flood::start(mesh)?);
+        }
+        Ok(())
     }
 
     async fn end_flood(&mut self) -> anyhow::Result<()> {
