@@ -20,7 +20,7 @@ use hyper::{
 
 use crate::proxy::http::{
     body::frame,
-    framing::{self, Fault, Framing},
+    framing::{Fault, Framing},
 };
 
 /// Rounds of polling in which no byte moves, after which nothing will.
@@ -95,6 +95,9 @@ impl Read for Wire {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut ends = self.0.borrow_mut();
+        if !ends.answers {
+            ends.framing.check()?;
+        }
         let most = ends.piece.min(buf.remaining()).min(ends.input.len());
         if ends.answers && ends.output.is_empty() {
             return Poll::Pending;
@@ -111,7 +114,7 @@ impl Read for Wire {
             ends.fault = ends.fault.or(found.fault);
             taken.truncate(found.sound);
             if taken.is_empty() {
-                return Poll::Ready(Err(framing::broken()));
+                ends.framing.check()?;
             }
         }
         buf.put_slice(&taken);

@@ -19,7 +19,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::{self, Fault, Framing};
+use super::framing::{Fault, Framing};
 use crate::proxy::head::BadRequest;
 
 /// One connection's. Atomic only because hyper wants the stream, which writes here, to be `Send`.
@@ -188,6 +188,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.framing.check()?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let new = &buf.filled()[before..];
@@ -200,7 +201,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             }
             buf.set_filled(before + found.sound);
             if found.sound == 0 {
-                return Poll::Ready(Err(framing::broken()));
+                self.framing.check()?;
             }
         }
         read
@@ -344,6 +345,22 @@ mod tests {
         far.read_exact(&mut [0; 64]).await.unwrap();
         watched.write_all(&[0; 36]).await.unwrap();
         assert_eq!(connection.tick(), Next::Park);
+    }
+
+    /// Its client may well send nothing more and wait for an answer.
+    #[tokio::test]
+    async fn a_broken_connection_ends_though_nothing_more_comes() {
+        let (near, mut far) = duplex(256);
+        let mut watched = Watched::new(near, Activity::new());
+        let sound = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b";
+        far.write_all(sound).await.unwrap();
+        far.write_all(b"\nC: d\r\n\r\n").await.unwrap();
+        let mut read = Vec::new();
+        let ended = watched.read_to_end(&mut read).await.unwrap_err();
+        assert_eq!(
+            (&*read, ended.kind()),
+            (&sound[..], io::ErrorKind::InvalidData)
+        );
     }
 
     #[tokio::test]

@@ -34,12 +34,6 @@ pub struct Found {
     pub sound: usize,
 }
 
-/// Why nothing more is read of a connection of which no byte is sound.
-pub fn broken() -> io::Error {
-    let why = "a trailer's line ends in a bare LF";
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
 /// Where in a connection's bytes the reading is.
 #[derive(Debug, Default)]
 pub struct Framing {
@@ -81,6 +75,15 @@ struct Head {
 }
 
 impl Framing {
+    /// Fails once nothing more is to be read, also where nothing more comes.
+    pub fn check(&self) -> io::Result<()> {
+        if self.state != State::Broken {
+            return Ok(());
+        }
+        let why = "a trailer's line ends in a bare LF";
+        Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    }
+
     /// Follows `bytes`, which come after those that it followed before.
     pub fn follow(&mut self, bytes: &[u8]) -> Found {
         let (mut at, mut fault) = (0, None);
