@@ -15,17 +15,27 @@ use super::original_dst;
 
 const BACKLOG: i32 = 1024;
 
-/// Listens with SO_REUSEPORT, so that each worker has a listener of its own.
+/// Who may listen on an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// This listener and no other.
+    Alone,
+    /// Each worker has a listener of its own (SO_REUSEPORT). The kernel lets any process of the
+    /// same user join in.
+    Workers,
+}
+
+/// Listens.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub fn listen(addr: SocketAddr) -> io::Result<Bound> {
+pub fn listen(addr: SocketAddr, sharing: Sharing) -> io::Result<Bound> {
     let socket = socket(addr)?;
     if addr.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(sharing == Sharing::Workers)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -35,9 +45,9 @@ pub fn listen(addr: SocketAddr) -> io::Result<Bound> {
 ///
 /// # Errors
 /// When the port cannot be listened on.
-pub fn listen_any(port: u16) -> io::Result<Bound> {
-    listen((Ipv6Addr::UNSPECIFIED, port).into())
-        .or_else(|_| listen((Ipv4Addr::UNSPECIFIED, port).into()))
+pub fn listen_any(port: u16, sharing: Sharing) -> io::Result<Bound> {
+    listen((Ipv6Addr::UNSPECIFIED, port).into(), sharing)
+        .or_else(|_| listen((Ipv4Addr::UNSPECIFIED, port).into(), sharing))
 }
 
 /// Connects. `mark` is SO_MARK, by which the interception rules know the proxy's own traffic and

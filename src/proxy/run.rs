@@ -29,7 +29,10 @@ use super::{
 };
 use crate::{
     discovery::{Certifier, ClientOptions, Controller, DiscoveryClient, controller_id},
-    host::{self, net, os},
+    host::{
+        self, net,
+        os::{self, Sharing},
+    },
     identity::IdentityStore,
     telemetry::{
         Direction,
@@ -171,9 +174,9 @@ impl Proxy {
 /// A listener of the control thread. Every address of IPv6 is every address of IPv4 as well.
 fn aside(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        os::listen_any(address.port())
+        os::listen_any(address.port(), Sharing::Alone)
     } else {
-        os::listen(address)
+        os::listen(address, Sharing::Alone)
     };
     TcpListener::from_std(listener?)
 }
@@ -294,12 +297,14 @@ async fn observe(shared: Arc<Shared>) -> Result<(), Infallible> {
 /// # Errors
 /// When an address cannot be listened on.
 fn bind(config: &ProxyConfig) -> anyhow::Result<Vec<Vec<Bound>>> {
+    // Listeners that may be shared would take their share of another proxy's connections.
+    drop(bind_worker(config, Sharing::Alone)?);
     (0..config.workers.max(1))
-        .map(|_| bind_worker(config))
+        .map(|_| bind_worker(config, Sharing::Workers))
         .collect()
 }
 
-pub fn bind_worker(config: &ProxyConfig) -> anyhow::Result<Vec<Bound>> {
+pub fn bind_worker(config: &ProxyConfig, sharing: Sharing) -> anyhow::Result<Vec<Bound>> {
     let taken =
         |what: String| move || format!("cannot listen on {what}: is another proxy running?");
     let mut bound = Vec::new();
@@ -309,7 +314,8 @@ pub fn bind_worker(config: &ProxyConfig) -> anyhow::Result<Vec<Bound>> {
             (Direction::Inbound, ports.inbound),
         ];
         for (direction, port) in listeners {
-            let listener = net::listen_any(port).with_context(taken(format!("port {port}")))?;
+            let listener =
+                net::listen_any(port, sharing).with_context(taken(format!("port {port}")))?;
             bound.push(Bound {
                 listener,
                 direction,
@@ -319,7 +325,7 @@ pub fn bind_worker(config: &ProxyConfig) -> anyhow::Result<Vec<Bound>> {
     }
     for forward in &config.forwards {
         let listener =
-            net::listen(forward.listen).with_context(taken(forward.listen.to_string()))?;
+            net::listen(forward.listen, sharing).with_context(taken(forward.listen.to_string()))?;
         bound.push(Bound {
             listener,
             direction: forward.direction,

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     discovery::{CONTROLLER_NAMESPACE, model::MtlsMode},
+    host::os::Sharing,
     identity::{IdentityStore, SpiffeId},
     proxy::{
         Shared, Tracer, bind_worker,
@@ -92,7 +93,7 @@ pub async fn run(
         discover(&config, &identity, &supervisor, &mut tasks).expect("a plain trust domain");
     let (sink, _) = SpanSink::new(metrics.losses().spans_dropped.clone());
     let tracer = Tracer::new(sink, Sampler::NEVER);
-    let listeners = bind_worker(&config).expect("free ports");
+    let listeners = bind_worker(&config, Sharing::Workers).expect("free ports");
     let access_log = AccessLog::default();
     let shared = Shared::new(
         config, discovery, identity, metrics, tracer, access_log, watch,

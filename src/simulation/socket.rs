@@ -32,17 +32,17 @@ pub enum TcpListener {
     Simulated(Acceptor),
 }
 
-pub fn listen(addr: SocketAddr) -> io::Result<Bound> {
+pub fn listen(addr: SocketAddr, sharing: os::Sharing) -> io::Result<Bound> {
     Ok(match process::current() {
         Some(process) => Bound::Simulated(Acceptor::bind(&process, addr)?),
-        None => Bound::Os(os::listen(addr)?),
+        None => Bound::Os(os::listen(addr, sharing)?),
     })
 }
 
-pub fn listen_any(port: u16) -> io::Result<Bound> {
+pub fn listen_any(port: u16, sharing: os::Sharing) -> io::Result<Bound> {
     match process::is_simulated() {
-        true => listen((Ipv6Addr::UNSPECIFIED, port).into()),
-        false => os::listen_any(port).map(Bound::Os),
+        true => listen((Ipv6Addr::UNSPECIFIED, port).into(), sharing),
+        false => os::listen_any(port, sharing).map(Bound::Os),
     }
 }
 

@@ -64,6 +64,19 @@ fn a_draining_proxy_loses_no_request() {
     assert!(mesh.client.process.wait().success());
 }
 
+/// Listeners that workers share any process of the same user may join: it would take its share of
+/// the connections, with or without a word.
+#[test]
+fn a_second_proxy_on_the_same_ports_does_not_start() {
+    let app = apps::go();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    let mut second = mesh.client.another();
+    assert!(!second.wait().success());
+    let log = second.log();
+    assert!(log.contains("cannot listen on"), "{log}");
+    assert_eq!(mesh.connect().get("/echo").status, 200);
+}
+
 #[test]
 fn a_draining_proxy_still_takes_connections_for_a_while() {
     let app = apps::go();

@@ -113,6 +113,11 @@ impl Proxy {
         }
     }
 
+    /// Another with the same arguments, beside it.
+    pub fn another(&self) -> Process {
+        start_proxy(self.name, &self.args, &self.dir, &self.around)
+    }
+
     /// Starts it again, with nothing but what it left on disk.
     pub fn restart(&mut self) {
         self.process.kill();
