@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -15,8 +15,7 @@ use crate::{
     discovery::model::Endpoint,
     host::net::{self, TcpStream},
     identity::{
-        Alpn, Credentials, IdentityStore, SpiffeId, TlsFailure, describe_tls_failure,
-        tls_failure_reason,
+        Alpn, IdentityStore, SpiffeId, TlsFailure, describe_tls_failure, tls_failure_reason,
     },
     resilience::CallResult,
     telemetry::{
@@ -30,6 +29,9 @@ use crate::{
 /// ClientHello may be late: a packet was lost, or this proxy's share of the CPU was used up. That a
 /// second one is late is rare, and a peer without TLS should not cost much.
 const LATE_HELLOS: u32 = 2;
+/// How long a request waits for this proxy's first certificate: the proxy of a pod that has long
+/// been running may start again.
+const FIRST_CERTIFICATE: Duration = Duration::from_secs(1);
 
 /// Why an endpoint was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +51,11 @@ pub enum DialError {
     #[error("HTTP with {addr} failed: {source}")]
     Http { addr: SocketAddr, source: HttpError },
     #[error("cannot reach {addr}: the connection that this request waited for failed")]
-    Shared { addr: SocketAddr, reason: Reason },
+    Shared {
+        addr: SocketAddr,
+        reason: Reason,
+        verdict: CallResult,
+    },
     #[error("this proxy has no certificate yet: is the controller reachable?")]
     NoIdentity,
 }
@@ -73,8 +79,10 @@ impl DialError {
 
     /// What it says of the endpoint's health: nothing, where this proxy could not even ask.
     pub fn verdict(&self) -> CallResult {
-        match self.reason() {
-            Reason::Overloaded => CallResult::Cancelled,
+        match self {
+            DialError::Shared { verdict, .. } => *verdict,
+            DialError::NoIdentity => CallResult::Cancelled,
+            DialError::Connect { source, .. } if is_own_limit(source) => CallResult::Cancelled,
             _ => CallResult::Failure,
         }
     }
@@ -117,10 +125,13 @@ impl Dialer {
             let tcp = self.connect(endpoint.addr).await?;
             return Ok(Stream::Plain(Rewind::new(Bytes::new(), tcp)));
         };
+        let certified = tokio::time::timeout(FIRST_CERTIFICATE, self.identity.ready());
+        let credentials = certified.await.map_err(|_| DialError::NoIdentity)?;
+        let config = credentials.client_config(expected, alpn);
         let mut late = 0;
         loop {
             let tcp = self.connect(endpoint.addr).await?;
-            match self.secure(tcp, endpoint.addr, expected, alpn).await {
+            match self.secure(tcp, endpoint.addr, expected, &config).await {
                 Err(error) if error.is_not_tls() && late < LATE_HELLOS => late += 1,
                 done => return done,
             }
@@ -139,13 +150,11 @@ impl Dialer {
         tcp: TcpStream,
         addr: SocketAddr,
         expected: &SpiffeId,
-        alpn: Alpn,
+        config: &Arc<ClientConfig>,
     ) -> Result<Stream, DialError> {
-        let credentials: Arc<Credentials> = self.identity.current().ok_or(DialError::NoIdentity)?;
-        let config = credentials.client_config(expected, alpn);
         // The name is not sent: the peer is known by its SPIFFE ID, which the verifier compares.
         let name = ServerName::IpAddress(addr.ip().into());
-        let shaken = TlsConnector::from(config).connect(name, tcp).await;
+        let shaken = TlsConnector::from(config.clone()).connect(name, tcp).await;
         let failure = shaken.as_ref().err().map(TlsFailure::of);
         let result = failure.map_or(HandshakeResult::Ok, HandshakeResult::from);
         let connections = self.metrics.connections();
@@ -180,6 +189,7 @@ pub async fn within<T>(
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::TlsAcceptor;
 
@@ -195,12 +205,7 @@ mod tests {
         let listener = net::TcpListener::bind(([127, 0, 0, 1], 0).into())
             .await
             .unwrap();
-        let endpoint = Endpoint {
-            addr: listener.local_addr().unwrap(),
-            weight: 1,
-            zone: None,
-            identity: Some(id("mail")),
-        };
+        let endpoint = meshed(listener.local_addr().unwrap());
         let dialled = std::cell::Cell::new(0);
         let mut serve = std::pin::pin!(async {
             let server = ca.store("mail").current().unwrap().server_config();
@@ -242,6 +247,48 @@ mod tests {
     #[tokio::test]
     async fn an_endpoint_without_tls_is_given_up() {
         assert_eq!(dial_greeted(u32::MAX).await, (1 + LATE_HELLOS, false));
+    }
+
+    fn meshed(addr: SocketAddr) -> Endpoint {
+        Endpoint {
+            addr,
+            weight: 1,
+            zone: None,
+            identity: Some(id("mail")),
+        }
+    }
+
+    /// Where nobody is to be dialled.
+    fn unused() -> Endpoint {
+        meshed("198.18.0.1:80".parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_certificate_the_endpoint_is_not_to_blame() {
+        let dialer = Dialer::new(IdentityStore::new(), Metrics::new(), None);
+        let error = dialer.dial(&unused(), Alpn::H2).await.err().unwrap();
+        assert!(matches!(error, DialError::NoIdentity), "{error}");
+        assert_eq!(error.verdict(), CallResult::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn a_dial_waits_for_the_first_certificate() {
+        let (ca, store) = (TestCa::new(), IdentityStore::new());
+        let dialer = Dialer::new(store.clone(), Metrics::new(), None);
+        let listener = net::TcpListener::bind(([127, 0, 0, 1], 0).into())
+            .await
+            .unwrap();
+        let endpoint = meshed(listener.local_addr().unwrap());
+        let server = ca.store("mail").current().unwrap().server_config();
+        let mut call = std::pin::pin!(dialer.dial(&endpoint, Alpn::H2));
+        assert!(call.as_mut().now_or_never().is_none());
+        store.set(ca.svid(&id("cart")), &ca.bundle()).unwrap();
+        let serve = async {
+            let (client, _) = listener.accept().await.unwrap();
+            TlsAcceptor::from(server).accept(client).await.unwrap()
+        };
+        let (dialled, _served) = tokio::join!(call, serve);
+        assert!(dialled.is_ok());
     }
 
     fn failed(errno: rustix::io::Errno) -> DialError {

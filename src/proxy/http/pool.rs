@@ -19,6 +19,7 @@ use crate::{
     host,
     identity::{Alpn, SpiffeId},
     proxy::dial::{DialError, Dialer, within},
+    resilience::CallResult,
     telemetry::{Reason, metrics::ConnectionProtocol},
 };
 
@@ -90,7 +91,7 @@ struct Peer {
     dialling: Cell<bool>,
     /// How the last dial failed: those who waited for it share the failure instead of dialling
     /// one after the other.
-    failed: Cell<Option<Reason>>,
+    failed: Cell<Option<(Reason, CallResult)>>,
     dialled: Notify,
 }
 
@@ -253,10 +254,11 @@ impl Pool {
                 break;
             }
             peer.dialled.notified().await;
-            if let Some(reason) = peer.failed.get() {
+            if let Some((reason, verdict)) = peer.failed.get() {
                 return Err(DialError::Shared {
                     addr: endpoint.addr,
                     reason,
+                    verdict,
                 });
             }
         }
@@ -274,7 +276,7 @@ impl Pool {
                 Ok(shared)
             }
             Err(error) => {
-                peer.failed.set(Some(error.reason()));
+                peer.failed.set(Some((error.reason(), error.verdict())));
                 Err(error)
             }
         }
