@@ -61,9 +61,6 @@ reasons! {
     /// The Gateway API's answer to a rule whose backends all have weight 0.
     NoBackend = "no-backend", 500, Unavailable,
         "No backend of the route has a weight: give at least one of them a weight above 0.";
-    /// The registry does not know the service that a route names.
-    UnknownService = "unknown-service", 503, Unavailable,
-        "The route names a service that the registry does not know: check its name, namespace and port.";
     ConnectFailed = "connect-failed", 502, Unavailable,
         "The endpoint refused the connection: check that the application listens on the port, on the pod's address.";
     ConnectTimeout = "connect-timeout", 504, Unavailable,
@@ -89,10 +86,6 @@ reasons! {
     /// Only beside a fallback: otherwise the upstream's own answer goes through.
     UpstreamFailed = "upstream-failed", 502, Unavailable,
         "The upstream answered with a server error: look into its log.";
-    RetryBudgetExhausted = "retry-budget-exhausted", 503, Unavailable,
-        "The request failed and the retry budget is spent: too much fails to be mended by retries, repair the upstream.";
-    FallbackFailed = "fallback-failed", 503, Unavailable,
-        "The upstream failed and so did every fallback: check the upstream first, then the fallback service.";
     PlaintextRefused = "plaintext-refused", 403, PermissionDenied,
         "This port takes mesh TLS only: inject the caller's pod, or set the workload's mTLS mode to permissive.";
     AccessDenied = "access-denied", 403, PermissionDenied,
@@ -107,19 +100,14 @@ reasons! {
     /// The connection is cut: there is no request to answer.
     HeadTimeout = "head-timeout", 408, DeadlineExceeded,
         "The client began a request and did not finish its head in time: check the client and the network between.";
+    /// The answer is the HTTP library's, without this word.
     HeadersTooLarge = "headers-too-large", 431, ResourceExhausted,
         "The request's headers are larger than the proxy allows: send fewer or smaller headers, often cookies.";
-    BodyTooLarge = "body-too-large", 413, ResourceExhausted,
-        "The request's body is larger than the route allows: send less, or raise the limit.";
     /// Nobody is left to read the status.
     ClientCancelled = "client-cancelled", 499, Cancelled,
         "The client went away before the response was complete: compare its timeout with the request's duration.";
-    Draining = "draining", 503, Unavailable,
-        "This proxy is shutting down: retry, another endpoint will answer.";
     Overloaded = "overloaded", 503, ResourceExhausted,
         "The proxy is at one of its own limits: retry with back-off; its metrics show which limit.";
-    Internal = "internal", 500, Internal,
-        "The proxy itself failed: its log has the cause; please report it.";
 }
 
 impl Reason {
@@ -128,6 +116,12 @@ impl Reason {
 
     pub const fn index(self) -> usize {
         self as usize
+    }
+
+    /// The reason with this word, None where there is none.
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|reason| reason.as_str().as_bytes() == word)
     }
 
     /// The status of the response that the proxy makes for this reason.
@@ -149,7 +143,7 @@ impl fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, fs, path::Path};
 
     use super::*;
 
@@ -169,6 +163,33 @@ mod tests {
             );
             let word = |b: u8| b.is_ascii_lowercase() || b == b'-';
             assert!(reason.as_str().bytes().all(word), "{reason}");
+            let word = reason.as_str().as_bytes();
+            assert_eq!(Reason::from_word(word), Some(*reason));
+        }
+        assert_eq!(Reason::from_word(b""), None);
+    }
+
+    /// All Rust text under a directory, but for this file and for tests in files of their own.
+    fn sources(dir: &Path, text: &mut String) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                sources(&path, text);
+            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "reason.rs" {
+                text.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    /// A dashboard or an alert on a reason that nothing gives would be quiet for ever.
+    #[test]
+    fn every_reason_is_given_by_the_proxy() {
+        let mut text = String::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        sources(&root.join("src/proxy"), &mut text);
+        for reason in Reason::ALL {
+            assert!(text.contains(&format!("Reason::{reason:?}")), "{reason}");
         }
     }
 

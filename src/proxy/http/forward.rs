@@ -20,7 +20,7 @@ use super::{
     pool::{Connection, PooledH1, Version},
     received::{HttpError, Received},
     replay::Replay,
-    reply::Refusal,
+    reply::{REASON, Refusal},
     settle::{Attempt, Exchange, retry_after},
 };
 use crate::{
@@ -208,7 +208,7 @@ impl Forward<'_> {
                 .await;
             tries += 1;
             let said = result.as_mut();
-            let unsent = said.is_ok_and(|response| take_unsent(response, &endpoint));
+            let unsent = said.is_ok_and(|response| take_words(response, &endpoint));
             let failure = match &result {
                 Ok(_) if unsent => TryFailure::Connect,
                 Ok(response) if exchange.grpc || response.status().as_u16() < 500 => {
@@ -230,7 +230,7 @@ impl Forward<'_> {
                 endpoints,
                 after: host::now() - exchange.started,
             };
-            if !self.pays_for_another(payload, tried) {
+            if !self.pays_for_another(exchange, payload, tried) {
                 return result.map_err(|failed| self.give_up(exchange, failed, tries));
             }
             exchange.series.retried();
@@ -334,12 +334,16 @@ impl Forward<'_> {
     }
 
     /// Whether another try is allowed; then it is paid for out of the budget.
-    fn pays_for_another(&self, payload: &Payload, tried: Tried) -> bool {
-        payload.repeatable()
+    fn pays_for_another(&self, exchange: &Exchange, payload: &Payload, tried: Tried) -> bool {
+        let allowed = payload.repeatable()
             && self.kind != Kind::Upgrade
             && !(self.is_local() && is_retried_by_caller(tried.failure))
-            && retry::may_repeat(&self.policy.retry, tried)
-            && self.upstream.state.withdraw(host::now())
+            && retry::may_repeat(&self.policy.retry, tried);
+        let paid = allowed && self.upstream.state.withdraw(host::now());
+        if allowed && !paid {
+            exchange.series.retry_denied();
+        }
+        paid
     }
 
     fn give_up(&self, exchange: &mut Exchange, failed: Failed, tries: u32) -> Refusal {
@@ -482,10 +486,14 @@ impl Forward<'_> {
     }
 }
 
-/// Whether the endpoint's own proxy says that the application saw nothing of the request. Nobody
-/// beyond this proxy hears it, and nobody but a proxy of the mesh may say it.
-fn take_unsent(response: &mut Response<Received>, endpoint: &Endpoint) -> bool {
+/// Takes out what only proxies of the mesh may say, and tells whether the endpoint's own says that
+/// the application saw nothing of the request. That is for this proxy alone; why it refused one is
+/// for the client too.
+fn take_words(response: &mut Response<Received>, endpoint: &Endpoint) -> bool {
     let said = response.headers_mut().remove(kind::UNSENT).is_some();
+    if endpoint.identity.is_none() {
+        response.headers_mut().remove(REASON);
+    }
     said && endpoint.identity.is_some()
 }
 

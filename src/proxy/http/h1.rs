@@ -120,7 +120,7 @@ async fn exchanges<D: Future<Output = ()>>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+        unreadable(context, &error);
     }
     None
 }
@@ -137,6 +137,21 @@ fn allowed(context: &Context) -> Allowed {
         head: HEAD_TICKS,
         answer: answer as u32,
     }
+}
+
+/// What hyper cannot read it answers by itself, 400 or 431, and there never is an exchange that
+/// could be counted.
+fn unreadable(context: &Context, error: &hyper::Error) {
+    let reason = if error.is_parse_too_large() {
+        Reason::HeadersTooLarge
+    } else if error.is_parse() {
+        Reason::BadRequest
+    } else {
+        return tracing::debug!(%error, "connection ended");
+    };
+    tracing::info!(client = %context.client, %reason, %error, "a request's head was refused");
+    let connections = context.worker.shared.metrics.connections();
+    connections.refused(context.direction, reason);
 }
 
 fn slow_head(context: &Context) {

@@ -16,6 +16,7 @@ use super::{
     held::{Held, Holders},
     kind,
     pool::PooledH1,
+    reply::REASON,
     stale::StaleCopy,
 };
 use crate::{
@@ -174,6 +175,11 @@ impl Exchange {
     /// else when the first message or the trailers come.
     pub fn responded(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.status = Some(status);
+        // The endpoint's proxy answered in the application's place, which is as good a reason here.
+        if self.grpc || !status.is_success() {
+            let word = headers.get(REASON);
+            self.reason = word.and_then(|word| Reason::from_word(word.as_bytes()));
+        }
         if let Some(witnessed) = &mut self.witnessed {
             witnessed.record.upstream_duration = Some(host::now() - self.started);
         }

@@ -115,7 +115,7 @@ impl Connections {
         self.parked[direction as usize].hold()
     }
 
-    /// Counts a connection that was accepted and closed at once.
+    /// Counts a connection that was accepted and then refused, or cut for what came on it.
     pub fn refused(&self, direction: Direction, reason: Reason) {
         self.refused[direction as usize][reason.index()].inc();
     }
@@ -168,7 +168,7 @@ impl Connections {
         });
         page.counters(
             ("connections_refused", None),
-            "Connections accepted and closed at once, by reason",
+            "Connections refused or cut by the proxy, by reason",
             refused.filter(|(_, count)| *count > 0),
         )?;
         let failures: [([(&str, &str); 0], u64); 1] = [([], self.accept_failures.get())];

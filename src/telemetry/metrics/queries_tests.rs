@@ -12,6 +12,8 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::telemetry::Reason;
+
 /// What scraping adds to every series: see manifests/prometheus/scrape.yaml.
 const SCRAPED: [&str; 7] = [
     "job",
@@ -32,6 +34,10 @@ static MATCHER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"([a-z_]+)\s*(?:=~|!~|!=|=)").unwrap());
 static GROUPING: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b(?:by|without|on)\s*\(([^)]*)\)").unwrap());
+/// A metric with a matcher on its reasons, and what that asks for.
+static REASON: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"\b(outrigger_[a-z_]+)\{[^}]*\breason\s*(?:=~|!~|!=|=)\s*"([^"]*)""#).unwrap()
+});
 static QUOTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""[^"]*""#).unwrap());
 
 /// Name to labels, a histogram under the names of its parts.
@@ -60,10 +66,20 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
     metrics
 }
 
+/// Reasons that a query asks for and no proxy gives. The controller's are its own.
+fn unknown_reasons(query: &str) -> Vec<String> {
+    let proxies = REASON.captures_iter(query);
+    let proxies = proxies.filter(|found| !found[1].starts_with("outrigger_controller_"));
+    let words = proxies.flat_map(|found| found.extract::<2>().1[1].split('|'));
+    let wrong =
+        words.filter(|word| !word.is_empty() && Reason::from_word(word.as_bytes()).is_none());
+    wrong.map(|word| format!("no reason {word}")).collect()
+}
+
 /// What a query names that there is not.
 fn unknown(query: &str, documented: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let mut wrong = unknown_reasons(query);
     let query = QUOTED.replace_all(query, "\"\"");
-    let mut wrong = Vec::new();
     let mut known: BTreeSet<&str> = SCRAPED.into();
     let mut metrics = 0;
     for found in METRIC.captures_iter(&query) {
@@ -213,6 +229,10 @@ fn a_wrong_query_is_found_out() {
     assert_eq!(
         found("sum by (reasons) (outrigger_requests_total)"),
         "grouped by reasons, which none of its metrics has"
+    );
+    assert_eq!(
+        found(r#"outrigger_requests_total{status="5xx", reason=~"no-route|too-late"}"#),
+        "no reason too-late"
     );
     assert_eq!(found("1 + 1"), "no metric at all");
 }

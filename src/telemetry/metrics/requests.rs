@@ -120,6 +120,7 @@ pub struct RequestSeries {
     duration: Histogram,
     in_flight: Gauge,
     retries: Counter,
+    retries_denied: Counter,
     fallbacks: [Counter; FallbackKind::ALL.len()],
     request_bytes: Counter,
     response_bytes: Counter,
@@ -134,6 +135,7 @@ impl Default for RequestSeries {
             duration: Histogram::default(),
             in_flight: Gauge::default(),
             retries: Counter::default(),
+            retries_denied: Counter::default(),
             fallbacks: Default::default(),
             request_bytes: Counter::default(),
             response_bytes: Counter::default(),
@@ -165,6 +167,11 @@ impl RequestSeries {
 
     pub fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// Counts a further try that the policy allowed and the retry budget did not.
+    pub fn retry_denied(&self) {
+        self.retries_denied.inc();
     }
 
     pub fn fell_back(&self, kind: FallbackKind) {
@@ -244,6 +251,11 @@ pub(super) fn encode(table: &Table<RequestLabels, RequestSeries>, page: &mut Pag
         ("retries", None),
         "Further tries sent after a first one failed",
         all.iter().map(|(l, s)| (l.row(), s.retries.get())),
+    )?;
+    page.counters(
+        ("retries_denied", None),
+        "Further tries that were not sent because the retry budget was spent",
+        all.iter().map(|(l, s)| (l.row(), s.retries_denied.get())),
     )?;
     let fallbacks = all.iter().flat_map(|(labels, series)| {
         let [direction, service, route, protocol] = labels.row();

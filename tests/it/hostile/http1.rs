@@ -1,7 +1,7 @@
 //! HTTP/1 heads and bodies that two readers could understand differently: refused on the way in
 //! from an application and on the way in from the network.
 
-use crate::harness::{Mesh, Wire, mesh::Plan, recorder::Recorder};
+use crate::harness::{Mesh, Wire, mesh::Plan, recorder::Recorder, wait};
 
 const GOOD: &str = "GET /good HTTP/1.1\r\nHost: app.test\r\n\r\n";
 
@@ -148,6 +148,10 @@ fn more_headers_than_fit_are_refused() {
         assert_eq!(wire.response("GET").status, 200);
     }
     assert!(!app.heard().contains("smuggled"));
+    let counted = "outrigger_connections_refused_total{direction=\"outbound\",reason=\"headers-too-large\"} 2";
+    wait::until("they are counted", || {
+        mesh.client.metrics().lines().any(|line| line == counted)
+    });
 }
 
 #[test]

@@ -34,6 +34,16 @@ fn no_retry_without_budget() {
     let mesh = mesh_of(&origin, retry);
     (0..10).for_each(|_| assert_eq!(mesh.get("/").status, 503));
     assert_eq!(origin.count(), 15, "ten requests and half as many retries");
+    let metrics = mesh.metrics();
+    let denied = metrics
+        .lines()
+        .find(|line| line.starts_with("outrigger_retries_denied_total{"));
+    let denied = denied.and_then(|line| line.rsplit(' ').next());
+    assert_eq!(
+        denied,
+        Some("10"),
+        "each request once in the end: {metrics}"
+    );
 }
 
 #[test]

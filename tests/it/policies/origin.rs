@@ -132,7 +132,9 @@ async fn respond(
     };
     let mut response = Response::builder();
     if path == "/says-unsent" {
-        response = response.header("outrigger-unsent", "1");
+        response = response
+            .header("outrigger-unsent", "1")
+            .header("outrigger-reason", "overloaded");
     }
     Ok(response
         .status(shared.status.load(Ordering::SeqCst))

@@ -3,7 +3,7 @@
 
 use super::{
     origin::Origin,
-    setup::{Place, service},
+    setup::{Place, service, until},
 };
 
 /// A service `app` with two endpoints: one whose own proxy finds nobody behind it, as while its
@@ -63,6 +63,16 @@ fn where_there_is_no_other_the_client_hears_why() {
     let mesh = place.start_meshed(&services, nobody, "");
     let answer = mesh.send("POST", "/", BODIES[1]);
     assert_eq!((answer.status, &*answer.reason()), (502, "connect-failed"));
+    until("the caller's metrics have the reason too", || {
+        let metrics = mesh.metrics();
+        let mut requests = metrics
+            .lines()
+            .filter(|line| line.contains("requests_total"));
+        requests.find_map(|line| {
+            let outbound = line.contains("direction=\"outbound\"");
+            (outbound && line.contains("reason=\"connect-failed\"")).then_some(())
+        })
+    });
     assert_eq!(
         answer.header("outrigger-unsent"),
         None,
@@ -70,10 +80,10 @@ fn where_there_is_no_other_the_client_hears_why() {
     );
 }
 
-/// Only the proxy beside the application may say that nothing was sent: an application that passes
-/// on what it was told would have its requests repeated.
+/// Only the proxy beside the application may say that nothing was sent, and why: an application
+/// that passes on what it was told would have its requests repeated, and be taken for refused.
 #[test]
-fn an_application_cannot_have_its_requests_repeated() {
+fn an_application_cannot_speak_for_its_proxy() {
     let (origin, place) = (Origin::start("app"), Place::new());
     origin.answer(502);
     let services = one_is_leaving(&place, "");
@@ -81,5 +91,6 @@ fn an_application_cannot_have_its_requests_repeated() {
     let answer = mesh.send("POST", "/says-unsent", "content-length: 0\r\n");
     assert_eq!(answer.status, 502);
     assert_eq!(answer.header("outrigger-unsent"), None);
+    assert_eq!(answer.header("outrigger-reason"), None);
     assert_eq!(origin.count(), 1);
 }
