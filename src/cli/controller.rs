@@ -38,7 +38,7 @@ pub(super) struct ControllerArgs {
     listen: Option<SocketAddr>,
     #[command(flatten)]
     kubernetes: KubernetesArgs,
-    /// A level like debug, or targets like info,outrigger::controller=debug.
+    /// off, error, warn, info, debug or trace, or targets like info,outrigger::controller=debug.
     #[arg(
         long,
         env = "OUTRIGGER_LOG",

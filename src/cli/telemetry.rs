@@ -11,7 +11,7 @@ use crate::telemetry::{
 
 #[derive(Args)]
 pub struct TelemetryArgs {
-    /// A level like debug, or targets like info,outrigger::proxy=debug.
+    /// off, error, warn, info, debug or trace, or targets like info,outrigger::proxy=debug.
     #[arg(
         long,
         env = "OUTRIGGER_LOG",

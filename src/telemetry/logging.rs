@@ -3,7 +3,7 @@
 
 use std::{fmt, io, io::IsTerminal, sync::Arc};
 
-use tracing::Subscriber;
+use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt, reload,
     util::SubscriberInitExt,
@@ -98,10 +98,24 @@ pub fn check(filter: &str) -> Result<(), LogError> {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(filter).map_err(|cause| LogError::Filter {
+    let bad = |cause| LogError::Filter {
         filter: filter.to_owned(),
-        cause: cause.to_string(),
-    })
+        cause,
+    };
+    if let Some(word) = unknown_level(filter) {
+        return Err(bad(format!("{word:?} is none of the levels {LEVELS}")));
+    }
+    EnvFilter::try_new(filter).map_err(|cause| bad(cause.to_string()))
+}
+
+const LEVELS: &str = "off, error, warn, info, debug and trace";
+
+/// A lone word that is no level. The filter would take it for a target, and log nothing else.
+fn unknown_level(filter: &str) -> Option<&str> {
+    let words = filter.split(',').map(str::trim);
+    words
+        .filter(|word| !word.is_empty() && !word.contains(['=', ':', '[']))
+        .find(|word| word.parse::<LevelFilter>().is_err())
 }
 
 #[cfg(test)]
@@ -143,6 +157,24 @@ mod tests {
             tracing::debug!("three");
         });
         assert!(!text.contains("one") && text.contains("two") && text.contains("three"));
+    }
+
+    #[test]
+    fn a_lone_word_is_a_level() {
+        for filter in [
+            "off",
+            "INFO",
+            "info,outrigger::proxy=debug",
+            "outrigger::proxy",
+            "warn,[exchange{a}]",
+            "",
+        ] {
+            assert!(check(filter).is_ok(), "{filter:?}");
+        }
+        for (filter, word) in [("verbose", "verbose"), ("info, hyper", "hyper")] {
+            let error = check(filter).unwrap_err().to_string();
+            assert!(error.contains(&format!("{word:?} is none of the levels off, error")));
+        }
     }
 
     #[test]

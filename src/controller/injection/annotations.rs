@@ -315,6 +315,7 @@ mod tests {
             ("proxy-cpu-limit", "lots", "100m"),
             ("proxy-memory-request", "-1Mi", "64Mi"),
             ("log-level", "info,=", "debug"),
+            ("log-level", "verbose", "debug"),
             ("trace-sampling", "5", "from 0 to 1"),
             ("trace-sampling", "NaN", "from 0 to 1"),
             ("mtls", "Strict", "permissive or strict"),
