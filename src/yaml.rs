@@ -1,6 +1,7 @@
 //! What is wrong with a YAML text, in words for whoever wrote it: those of the library are for
 //! whoever programs with it.
 
+use serde_path_to_error::{Path, Segment};
 use serde_saphyr::{Error, Location, MessageFormatter as _, UserMessageFormatter};
 
 /// The longest value that a message repeats, in characters.
@@ -59,6 +60,24 @@ pub fn fault(error: &Error, text: &str) -> String {
         Some(at) => format!("line {}, column {}: {reason}", at.line(), at.column()),
         None => reason,
     }
+}
+
+/// The field as far as it is known; empty for the text as a whole.
+pub fn field(path: &Path) -> String {
+    let mut field = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => field += &format!("[{index}]"),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                if !field.is_empty() {
+                    field.push('.');
+                }
+                field += key;
+            }
+            Segment::Unknown => {}
+        }
+    }
+    field
 }
 
 /// What the value at a place looks like.

@@ -11,6 +11,7 @@ use crate::{
         self, Controller, Options,
         kubernetes::{self, Listen, config::MeshConfig},
     },
+    identity::ca::LIFETIMES,
     telemetry::logging::{self, LogFormat, LogLevel},
     units::duration,
 };
@@ -25,9 +26,9 @@ pub(super) struct ControllerArgs {
     /// The certificate authority's directory, made on the first run; with --registry.
     #[arg(long, value_name = "DIR", requires = "registry")]
     ca_dir: Option<PathBuf>,
-    /// How long certificates are valid, with --registry; renewed at 50 to 80 % of that
-    /// [default: 24h].
-    #[arg(long, value_name = "DURATION", requires = "registry", value_parser = duration::parse)]
+    /// How long certificates are valid, from 1m to 8760h, with --registry; renewed at 50 to 80 %
+    /// of that [default: 24h].
+    #[arg(long, value_name = "DURATION", requires = "registry", value_parser = lifetime)]
     certificate_lifetime: Option<Duration>,
     /// Check the registry and exit.
     #[arg(long, requires = "registry")]
@@ -66,6 +67,14 @@ struct KubernetesArgs {
     /// This replica's name, another for each.
     #[arg(long, env = "POD_NAME")]
     pod: Option<String>,
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = duration::parse(text)?;
+    match LIFETIMES.contains(&lifetime) {
+        true => Ok(lifetime),
+        false => Err("write a time from 1m to 8760h, like 24h".to_owned()),
+    }
 }
 
 impl ControllerArgs {

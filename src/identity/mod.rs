@@ -19,7 +19,7 @@ pub(crate) mod testing;
 
 pub use failure::{TlsFailure, describe_tls_failure, tls_failure_reason};
 pub use names::{NameError, certificate_id, peer_id, peer_not_after};
-pub use spiffe::{InvalidSpiffeId, SpiffeId};
+pub use spiffe::{InvalidSpiffeId, NO_TRUST_DOMAIN, SpiffeId, is_trust_domain};
 pub use store::{Credentials, IdentityStore};
 pub use svid::{CertificateRequest, InvalidSvid, Svid};
 pub use tls::{Alpn, bootstrap_client_config, peer_name, public_server_config};

@@ -48,6 +48,20 @@ impl SpiffeId {
     }
 }
 
+/// How to mend what is no trust domain; follows the text that is none.
+pub const NO_TRUST_DOMAIN: &str = "is not a trust domain: use lower-case letters, digits, '-', '_' \
+                                   and single dots between them, up to 255 characters";
+
+/// Whether a text can be the trust domain of a mesh. Narrower than what SPIFFE allows in an ID of
+/// others: its parts between the dots begin and end with a letter or a digit.
+pub fn is_trust_domain(text: &str) -> bool {
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.ends_with(|c: char| c.is_ascii_alphanumeric())
+    };
+    text.split('.').all(part) && SpiffeId::new(text, "any", "any").is_ok()
+}
+
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     let mut parts = text.strip_prefix("spiffe://")?.split('/');
     let trust_domain = parts.next()?;
@@ -105,6 +119,19 @@ mod tests {
             ("mesh.local", "shop", "cart")
         );
         assert_eq!(SpiffeId::new("mesh.local", "shop", "cart").unwrap(), id);
+    }
+
+    #[test]
+    fn a_trust_domain_has_something_between_its_dots() {
+        for text in ["a", "mesh.local", "prod-1.eu_west.example.com", "10.0.0.1"] {
+            assert!(is_trust_domain(text), "{text:?}");
+        }
+        let long = "a".repeat(256);
+        for text in [
+            "", ".", "...", "a..b", ".a", "a.", "-a", "a-", "A", "a b", "a/b", &long,
+        ] {
+            assert!(!is_trust_domain(text), "{text:?}");
+        }
     }
 
     #[test]

@@ -171,6 +171,14 @@ impl Exporter {
     }
 }
 
+/// Whether spans can be sent to an address.
+///
+/// # Errors
+/// When they cannot, with how to write one.
+pub fn check(endpoint: &str) -> Result<(), OtlpError> {
+    parse_endpoint(endpoint).map(drop)
+}
+
 /// The transport, and the address with the path that HTTP needs.
 fn parse_endpoint(text: &str) -> Result<(Transport, String), OtlpError> {
     let invalid = || OtlpError::Endpoint(text.to_owned());
@@ -178,7 +186,11 @@ fn parse_endpoint(text: &str) -> Result<(Transport, String), OtlpError> {
     if uri.scheme() == Some(&Scheme::HTTPS) {
         return Err(OtlpError::Scheme(text.to_owned()));
     }
-    if uri.scheme() != Some(&Scheme::HTTP) || uri.query().is_some() {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    // What follows the host is a port; one that is too large is none to the parser.
+    let after_host = authority.rsplit(']').next().unwrap_or_default();
+    let bad_port = after_host.contains(':') && uri.port_u16().is_none_or(|port| port == 0);
+    if uri.scheme() != Some(&Scheme::HTTP) || uri.query().is_some() || bad_port {
         return Err(invalid());
     }
     let http = uri.port_u16() == Some(4318) || uri.path().ends_with("/v1/traces");

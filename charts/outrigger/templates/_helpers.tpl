@@ -7,6 +7,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ include "outrigger.selector" . }}
 {{- end }}
 
+{{/* The labels, and further ones, which win: a list of the context and of a map. */}}
+{{- define "outrigger.labelsAnd" -}}
+{{- $labels := include "outrigger.labels" (first .) | fromYaml -}}
+{{ mergeOverwrite $labels (last . | default dict) | toYaml }}
+{{- end }}
+
 {{/* Labels that pods are selected by: never to be changed. */}}
 {{- define "outrigger.selector" -}}
 app.kubernetes.io/name: outrigger
@@ -42,19 +48,20 @@ injection:
   {{- end }}
   traceSampling: {{ .Values.tracing.sampling }}
   {{- with .Values.proxy }}
-  imagePullSecrets: {{ .pullSecrets | toJson }}
+  imagePullSecrets: {{ .pullSecrets | default list | toJson }}
   mtls: {{ .mtls }}
+  {{- $resources := .resources | default dict }}
   resources:
-    requests: {{ .resources.requests | toJson }}
-    limits: {{ .resources.limits | toJson }}
+    requests: {{ $resources.requests | default dict | toJson }}
+    limits: {{ $resources.limits | default dict | toJson }}
   logLevel: {{ .logLevel | quote }}
   logFormat: {{ .logFormat }}
   accessLog: {{ .accessLog }}
-  skipInboundPorts: {{ .skipInboundPorts | toJson }}
-  skipOutboundPorts: {{ .skipOutboundPorts | toJson }}
-  skipInboundSubnets: {{ .skipInboundSubnets | toJson }}
-  skipOutboundSubnets: {{ .skipOutboundSubnets | toJson }}
-  opaquePorts: {{ .opaquePorts | toJson }}
+  skipInboundPorts: {{ .skipInboundPorts | default list | toJson }}
+  skipOutboundPorts: {{ .skipOutboundPorts | default list | toJson }}
+  skipInboundSubnets: {{ .skipInboundSubnets | default list | toJson }}
+  skipOutboundSubnets: {{ .skipOutboundSubnets | default list | toJson }}
+  opaquePorts: {{ .opaquePorts | default list | toJson }}
   {{- /* Kubelets that are older cannot sleep, and their API servers take no such hook. */}}
   stopDelay: {{ ternary .stopDelay "0s" (semverCompare ">=1.30-0" $.Capabilities.KubeVersion.Version) }}
   {{- end }}

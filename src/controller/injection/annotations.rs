@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{
-    config::InjectionConfig,
+    config::{InjectionConfig, Resources, check_memory_limit},
     quantity::Quantity,
     refused::{Refused, Whose},
     stop, suggest,
@@ -110,8 +110,7 @@ pub(super) struct Settings {
     pub skip_inbound_subnets: Vec<Subnet>,
     pub skip_outbound_subnets: Vec<Subnet>,
     pub opaque_ports: Vec<PortRange>,
-    pub requests: BTreeMap<String, Quantity>,
-    pub limits: BTreeMap<String, Quantity>,
+    pub resources: Resources,
     pub log_level: String,
     pub trace_sampling: f64,
     pub mtls: MtlsMode,
@@ -133,8 +132,10 @@ impl Settings {
                 &config.skip_outbound_subnets,
             )?,
             opaque_ports: list(said, OPAQUE_PORTS, &config.opaque_ports)?,
-            requests: amounts(said, &resources.requests, CPU_REQUEST, MEMORY_REQUEST)?,
-            limits: amounts(said, &resources.limits, CPU_LIMIT, MEMORY_LIMIT)?,
+            resources: Resources {
+                requests: amounts(said, &resources.requests, CPU_REQUEST, MEMORY_REQUEST)?,
+                limits: amounts(said, &resources.limits, CPU_LIMIT, MEMORY_LIMIT)?,
+            },
             log_level: said
                 .read(LOG_LEVEL, log_level)?
                 .unwrap_or_else(|| config.log_level.clone()),
@@ -146,21 +147,14 @@ impl Settings {
                 .read(STOP_DELAY, stop::parse)?
                 .unwrap_or(config.stop_delay),
         };
-        settings.check_amounts()?;
-        Ok(settings)
-    }
-
-    fn check_amounts(&self) -> Result<(), Refused> {
-        for (resource, request) in &self.requests {
-            if let Some(limit) = self.limits.get(resource).filter(|limit| request > *limit) {
-                return Err(Refused::RequestAboveLimit {
-                    resource: resource.clone(),
-                    request: request.clone(),
-                    limit: limit.clone(),
-                });
-            }
+        if let Some((resource, request, limit)) = settings.resources.above_limit().next() {
+            return Err(Refused::RequestAboveLimit {
+                resource: resource.to_owned(),
+                request: request.clone(),
+                limit: limit.clone(),
+            });
         }
-        Ok(())
+        Ok(settings)
     }
 }
 
@@ -189,12 +183,19 @@ fn amounts(
 ) -> Result<BTreeMap<String, Quantity>, Refused> {
     let mut amounts = configured.clone();
     for (resource, name) in [("cpu", cpu), ("memory", memory)] {
-        let amount = said.read(name, |value| {
-            value.parse::<Quantity>().map_err(|error| error.to_string())
-        })?;
+        let amount = said.read(name, |value| amount(name, value))?;
         amounts.extend(amount.map(|amount| (resource.to_owned(), amount)));
     }
     Ok(amounts)
+}
+
+fn amount(name: &str, value: &str) -> Result<Quantity, String> {
+    let amount = value.parse::<Quantity>();
+    let amount = amount.map_err(|error| error.to_string())?;
+    if name == MEMORY_LIMIT {
+        check_memory_limit(&amount)?;
+    }
+    Ok(amount)
 }
 
 fn log_level(value: &str) -> Result<String, String> {
@@ -297,10 +298,10 @@ mod tests {
         assert_eq!(settings.skip_inbound_subnets.len(), 1);
         assert_eq!(settings.skip_outbound_subnets.len(), 2);
         assert!(settings.opaque_ports[0].contains(3306));
-        assert_eq!(settings.requests["cpu"].as_str(), "50m");
-        assert_eq!(settings.limits["cpu"].as_str(), "1");
-        assert_eq!(settings.requests["memory"].as_str(), "64Mi");
-        assert_eq!(settings.limits["memory"].as_str(), "256Mi");
+        assert_eq!(settings.resources.requests["cpu"].as_str(), "50m");
+        assert_eq!(settings.resources.limits["cpu"].as_str(), "1");
+        assert_eq!(settings.resources.requests["memory"].as_str(), "64Mi");
+        assert_eq!(settings.resources.limits["memory"].as_str(), "256Mi");
         assert_eq!(settings.trace_sampling, 0.5);
         assert_eq!(settings.stop_delay, Duration::from_secs(7));
         assert_eq!(settings.log_level, config.log_level);
@@ -314,6 +315,7 @@ mod tests {
             ("opaque-ports", "0", "5432"),
             ("proxy-cpu-limit", "lots", "100m"),
             ("proxy-memory-request", "-1Mi", "64Mi"),
+            ("proxy-memory-limit", "1Ki", "16Mi"),
             ("log-level", "info,=", "debug"),
             ("log-level", "verbose", "debug"),
             ("trace-sampling", "5", "from 0 to 1"),

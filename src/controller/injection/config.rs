@@ -7,10 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{quantity::Quantity, stop};
 use crate::{
-    discovery::model::MtlsMode,
+    discovery::{model::MtlsMode, validate::Checker},
     ranges::{PortRange, Subnet},
+    telemetry::{logging, otlp},
     units,
 };
+
+/// What a container of ours may be given amounts of.
+const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
+/// Below it, the kernel ends a proxy before it is ready.
+const LEAST_MEMORY: &str = "16Mi";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -54,6 +61,34 @@ pub struct InjectionConfig {
         deserialize_with = "stop::deserialize"
     )]
     pub stop_delay: Duration,
+}
+
+impl InjectionConfig {
+    /// Reports what is wrong beyond the types, by the chart's values.
+    pub(in crate::controller) fn check(&self, c: &mut Checker) {
+        c.field("proxy", |c| {
+            c.field("resources", |c| self.resources.check(c));
+            if let Err(error) = logging::check(&self.log_level) {
+                c.field("logLevel", |c| c.report(error.to_string()));
+            }
+        });
+        c.field("tracing", |c| {
+            let endpoint = self.otlp_endpoint.as_deref();
+            if let Some(Err(error)) = endpoint.map(otlp::check) {
+                c.field("otlpEndpoint", |c| c.report(error.to_string()));
+            }
+            c.require(
+                "sampling",
+                (0.0..=1.0).contains(&self.trace_sampling),
+                || {
+                    format!(
+                        "{} is no share: write one from 0 to 1, like 0.05",
+                        self.trace_sampling
+                    )
+                },
+            );
+        });
+    }
 }
 
 impl Default for InjectionConfig {
@@ -100,12 +135,59 @@ pub enum LogFormat {
     Json,
 }
 
-/// In Kubernetes' own shape, keyed by `cpu` and `memory`.
+/// In Kubernetes' own shape, keyed by `cpu`, `memory` and `ephemeral-storage`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Resources {
     pub requests: BTreeMap<String, Quantity>,
     pub limits: BTreeMap<String, Quantity>,
+}
+
+impl Resources {
+    fn check(&self, c: &mut Checker) {
+        for (field, amounts) in [("requests", &self.requests), ("limits", &self.limits)] {
+            c.field(field, |c| {
+                for name in amounts.keys() {
+                    c.require(name, RESOURCES.contains(&name.as_str()), || {
+                        format!(
+                            "is no resource of a container: name {}",
+                            RESOURCES.join(", ")
+                        )
+                    });
+                }
+            });
+        }
+        if let Some(Err(why)) = self.limits.get("memory").map(check_memory_limit) {
+            c.field("limits.memory", |c| c.report(why));
+        }
+        for (name, request, limit) in self.above_limit() {
+            c.field(&format!("requests.{name}"), |c| {
+                c.report(format!(
+                    "{request} is more than the limit of {limit}: lower it, or raise proxy.resources.limits.{name}"
+                ));
+            });
+        }
+    }
+
+    /// What more is requested of than may be used, with the request and the limit.
+    pub(super) fn above_limit(&self) -> impl Iterator<Item = (&str, &Quantity, &Quantity)> {
+        self.requests.iter().filter_map(|(name, request)| {
+            let limit = self.limits.get(name)?;
+            (request > limit).then_some((name.as_str(), request, limit))
+        })
+    }
+}
+
+/// # Errors
+/// When a proxy could not live with it: what to write instead.
+pub(super) fn check_memory_limit(limit: &Quantity) -> Result<(), String> {
+    let least: Quantity = LEAST_MEMORY.parse().expect("it is an amount");
+    match *limit < least {
+        true => Err(format!(
+            "{limit} is less than a proxy needs to start: write {LEAST_MEMORY} or more"
+        )),
+        false => Ok(()),
+    }
 }
 
 impl Default for Resources {

@@ -166,7 +166,7 @@ impl Containers<'_> {
 
     /// One for each whole CPU that the proxy may use; one where there is no limit.
     fn workers(&self) -> u16 {
-        let limit = self.settings.limits.get("cpu");
+        let limit = self.settings.resources.limits.get("cpu");
         limit.map_or(1, |cpu| cpu.value().clamp(1.0, 256.0) as u16)
     }
 
@@ -187,12 +187,9 @@ impl Containers<'_> {
 
     fn container(&self, name: &str, args: Args, security: Value) -> Value {
         let config = &self.mesh.injection;
-        let settings = self.settings;
+        let amounts = &self.settings.resources;
         let mut resources = Map::new();
-        for (kind, amounts) in [
-            ("requests", &settings.requests),
-            ("limits", &settings.limits),
-        ] {
+        for (kind, amounts) in [("requests", &amounts.requests), ("limits", &amounts.limits)] {
             if !amounts.is_empty() {
                 resources.insert(kind.to_owned(), json!(amounts));
             }

@@ -8,19 +8,16 @@ use crate::{
         model::{Filter, Route, ServiceKey},
         validate::{self, Checker, Problem},
     },
-    identity::SpiffeId,
+    identity::{NO_TRUST_DOMAIN, SpiffeId, is_trust_domain},
     resilience::{Fallback, ResiliencePolicy},
 };
 
 /// Everything that is wrong with the file.
 pub(super) fn problems(file: &RegistryFile) -> Vec<Problem> {
     let mut c = Checker::new();
-    if SpiffeId::new(&file.trust_domain, "any", "any").is_err() {
+    if !is_trust_domain(&file.trust_domain) {
         c.require("trustDomain", false, || {
-            format!(
-                "{:?} is not a trust domain: use lower-case letters, digits, '-', '.' and '_'",
-                file.trust_domain
-            )
+            format!("{:?} {NO_TRUST_DOMAIN}", file.trust_domain)
         });
         return c.finish();
     }

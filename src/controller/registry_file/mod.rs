@@ -13,8 +13,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_path_to_error::Segment;
-
 pub use super::locate::Position;
 pub use format::{EndpointEntry, PortEntry, RegistryFile, ServiceEntry, WorkloadEntry};
 
@@ -103,7 +101,7 @@ fn read(text: &str) -> Result<RegistryFile, Mistake> {
     let mut at = String::new();
     serde_saphyr::with_deserializer_from_str_with_options(text, options(), |yaml| {
         serde_path_to_error::deserialize(yaml).map_err(|error| {
-            at = field(error.path());
+            at = yaml::field(error.path());
             error.into_inner()
         })
     })
@@ -111,24 +109,6 @@ fn read(text: &str) -> Result<RegistryFile, Mistake> {
         position: error.location().map_or(Position::START, Position::from),
         problem: Problem::new(at, yaml::reason(&error, text)),
     })
-}
-
-/// The field as far as it is known; empty for the file as a whole.
-fn field(path: &serde_path_to_error::Path) -> String {
-    let mut field = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => field += &format!("[{index}]"),
-            Segment::Map { key } | Segment::Enum { variant: key } => {
-                if !field.is_empty() {
-                    field.push('.');
-                }
-                field += key;
-            }
-            Segment::Unknown => {}
-        }
-    }
-    field
 }
 
 /// Room for about 100,000 endpoints.

@@ -194,8 +194,9 @@ services:
 fn a_trust_domain_is_checked() {
     assert_eq!(
         refused("trustDomain: Mesh Local\n"),
-        "registry.yaml:1:14: trustDomain: \"Mesh Local\" is not a trust domain: use lower-case letters, digits, '-', '.' and '_'"
+        "registry.yaml:1:14: trustDomain: \"Mesh Local\" is not a trust domain: use lower-case letters, digits, '-', '_' and single dots between them, up to 255 characters"
     );
+    assert!(refused("trustDomain: ...\n").contains("is not a trust domain"));
 }
 
 #[test]

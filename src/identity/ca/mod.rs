@@ -12,6 +12,7 @@ mod state;
 
 use std::{
     io,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -30,14 +31,19 @@ pub use self::{
     state::{AuthorityPem, Part},
 };
 use super::{
-    CLOCK_SKEW, CertificateRequest, InvalidSpiffeId, InvalidTrustBundle, SpiffeId, TrustAnchors,
-    verify::PeerVerifier,
+    CLOCK_SKEW, CertificateRequest, InvalidTrustBundle, NO_TRUST_DOMAIN, SpiffeId, TrustAnchors,
+    is_trust_domain, verify::PeerVerifier,
 };
 
 use crate::host::watch;
 
 /// How long a workload's certificate is valid unless somebody says otherwise.
 pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long it may be made valid: long enough to be renewed in time, and no longer than an issuer
+/// of our own lives.
+pub const LIFETIMES: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Why the authority could not be opened, changed, or made to sign.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +60,7 @@ pub enum CaError {
     NoRootKey { dir: PathBuf },
     #[error(transparent)]
     TrustBundle(#[from] InvalidTrustBundle),
-    #[error("{0:?} cannot be a trust domain: use lower-case letters, digits, '-', '.' and '_'")]
+    #[error("{0:?} {NO_TRUST_DOMAIN}")]
     TrustDomain(String),
     #[error("{id} is not of the trust domain {trust_domain} that this authority signs for")]
     ForeignId { id: SpiffeId, trust_domain: String },
@@ -196,9 +202,10 @@ impl CertificateAuthority {
 }
 
 fn check_trust_domain(trust_domain: &str) -> Result<(), CaError> {
-    SpiffeId::new(trust_domain, "any", "any")
-        .map(drop)
-        .map_err(|_: InvalidSpiffeId| CaError::TrustDomain(trust_domain.to_owned()))
+    match is_trust_domain(trust_domain) {
+        true => Ok(()),
+        false => Err(CaError::TrustDomain(trust_domain.to_owned())),
+    }
 }
 
 /// The key of a request, once it is shown that the requester holds the private half.

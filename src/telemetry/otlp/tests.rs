@@ -269,6 +269,9 @@ fn the_address_says_the_transport() {
     );
     for invalid in [
         "",
+        "http://a b:4317",
+        "http://c:99999",
+        "http://[::1]:0",
         "c:4317",
         "ftp://c:4317",
         "http://c:4317/path",
