@@ -240,6 +240,18 @@ pub(super) fn unread(said: Said<'_>, labels: &Annotations) -> Vec<String> {
     warnings
 }
 
+/// What is written on an object that makes pods, where its template is meant.
+pub(super) fn misplaced(kind: &str, annotations: &Annotations) -> Vec<String> {
+    let names = annotations.keys().filter_map(|key| key.strip_prefix(GROUP));
+    let ours = names.filter(|name| KNOWN.contains(name));
+    ours.map(|name| {
+        format!(
+            "{GROUP}{name} is an annotation of the {kind} here and has no effect: write it into its pod template's metadata"
+        )
+    })
+    .collect()
+}
+
 fn unknown_annotation(whose: Whose, name: &str) -> String {
     match suggest::nearest(name, KNOWN) {
         Some(meant) => format!(

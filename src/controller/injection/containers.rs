@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ADMIN_PORT, INBOUND_PORT, OUTBOUND_PORT, PROBE_PORT, PROXY_UID, annotations::Settings,
-    config::LogFormat,
+    config::LogFormat, refused::Refused,
 };
 use crate::{
     controller::kubernetes::{AUDIENCE, config::MeshConfig},
@@ -16,6 +16,10 @@ use crate::{
 
 const INIT: &str = "outrigger-init";
 const PROXY: &str = "outrigger-proxy";
+
+/// The subcommands that they run.
+const INIT_ROLE: &str = "init";
+const PROXY_ROLE: &str = "proxy";
 
 const ROOTS_VOLUME: &str = "outrigger-roots";
 const TOKEN_VOLUME: &str = "outrigger-token";
@@ -38,10 +42,41 @@ const PROBES_VARIABLE: &str = "OUTRIGGER_PROBES";
 const STARTUP_TIMEOUT: u32 = 10;
 const STARTUP_ATTEMPTS: u32 = 60;
 
-/// Whether a container or a volume is one of these.
+/// Whether a container or a volume is one of these, from an earlier injection.
 pub(super) fn is_ours(item: &Value) -> bool {
-    let names = [INIT, PROXY, ROOTS_VOLUME, TOKEN_VOLUME, STATE_VOLUME];
-    names.iter().any(|name| item["name"] == **name)
+    match item["name"].as_str() {
+        Some(INIT) => item["args"][0] == INIT_ROLE,
+        Some(PROXY) => item["args"][0] == PROXY_ROLE && item["restartPolicy"] == "Always",
+        Some(ROOTS_VOLUME) => item["configMap"]["name"] == ROOTS_CONFIG_MAP,
+        Some(TOKEN_VOLUME) => {
+            item["projected"]["sources"][0]["serviceAccountToken"]["audience"] == AUDIENCE
+        }
+        Some(STATE_VOLUME) => item["emptyDir"]["medium"] == "Memory",
+        _ => false,
+    }
+}
+
+/// # Errors
+/// When the application has something of its own by one of these names.
+pub(super) fn check_names(spec: &Value) -> Result<(), Refused> {
+    for (list, what, names) in [
+        ("initContainers", "container", &[INIT, PROXY][..]),
+        ("containers", "container", &[INIT, PROXY]),
+        (
+            "volumes",
+            "volume",
+            &[ROOTS_VOLUME, TOKEN_VOLUME, STATE_VOLUME],
+        ),
+    ] {
+        let items = spec[list].as_array().into_iter().flatten();
+        // An injection adds nothing to the containers that run beside the sidecar.
+        for item in items.filter(|item| list == "containers" || !is_ours(item)) {
+            if let Some(name) = names.iter().find(|name| item["name"] == **name) {
+                return Err(Refused::NameTaken { what, name });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The checks that an earlier injection wrote down in a pod.
@@ -72,7 +107,7 @@ impl Containers<'_> {
 
     fn init(&self) -> Value {
         let settings = self.settings;
-        let mut args = Args::new("init");
+        let mut args = Args::new(INIT_ROLE);
         args.add("proxy-uid", PROXY_UID);
         args.add("inbound-port", INBOUND_PORT);
         args.add("outbound-port", OUTBOUND_PORT);
@@ -124,7 +159,7 @@ impl Containers<'_> {
         let (mesh, settings) = (self.mesh, self.settings);
         let config = &mesh.injection;
         let (domain, namespace) = (&mesh.trust_domain, &config.controller_namespace);
-        let mut args = Args::new("proxy");
+        let mut args = Args::new(PROXY_ROLE);
         args.expanded(
             "identity",
             format!("spiffe://{domain}/ns/$(POD_NAMESPACE)/sa/$(POD_SERVICE_ACCOUNT)"),

@@ -22,7 +22,7 @@ pub use containers::ROOTS_CONFIG_MAP;
 pub use pod::{Injection, inject};
 pub use quantity::{InvalidQuantity, Quantity};
 pub use refused::{Refused, Whose};
-pub use workload::inject_object;
+pub use workload::{inject_object, runs_pods};
 
 /// The user and group that the proxy runs as; its traffic is not taken.
 pub const PROXY_UID: u32 = 14_014;

@@ -22,6 +22,8 @@ pub struct Injection {
     pub pod: Option<Value>,
     /// What its owner should know.
     pub warnings: Vec<String>,
+    /// Whether an annotation asks for its injection.
+    pub asked: bool,
 }
 
 /// Injects a pod, or the template of one: an object with `metadata` and `spec`. Whether it is to
@@ -36,8 +38,8 @@ pub fn inject(
     mesh: &MeshConfig,
 ) -> Result<Injection, Refused> {
     let spec = &pod["spec"];
-    if !spec["containers"].is_array() {
-        return Err(Refused::NotAPod("it has no spec.containers"));
+    if spec["containers"].as_array().is_none_or(Vec::is_empty) {
+        return Err(Refused::NotAPod("it has no container in spec.containers"));
     }
     let of_pod = texts(&pod["metadata"]["annotations"]);
     let said = Said {
@@ -45,20 +47,24 @@ pub fn inject(
         namespace,
     };
     let mut warnings = annotations::unread(said, &texts(&pod["metadata"]["labels"]));
-    let leave = |warnings| {
-        let pod = None;
-        Ok(Injection { pod, warnings })
+    let leave = |warnings, asked| {
+        Ok(Injection {
+            pod: None,
+            warnings,
+            asked,
+        })
     };
     // A pod that the kubelet runs on its own: the API server only shows it.
     let is_mirror = of_pod.contains_key("kubernetes.io/config.mirror");
     let whose = match said.inject()? {
         Some((true, whose)) if !is_mirror => whose,
-        _ => return leave(warnings),
+        _ => return leave(warnings, false),
     };
     if let Some(why) = exempt::why(spec, whose) {
         warnings.push(format!("not injected: {why}"));
-        return leave(warnings);
+        return leave(warnings, true);
     }
+    containers::check_names(spec)?;
     exempt::check_ports(spec)?;
     warnings.extend(exempt::caveats(spec));
     let settings = Settings::read(said, &mesh.injection)?;
@@ -67,6 +73,7 @@ pub fn inject(
     Ok(Injection {
         pod: Some(pod),
         warnings,
+        asked: true,
     })
 }
 

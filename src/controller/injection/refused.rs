@@ -43,6 +43,13 @@ pub enum Refused {
         "container {container} uses port {port}, which the proxy needs: move it to another port, or annotate the pod with {GROUP}inject=disabled"
     )]
     PortTaken { container: String, port: u16 },
+    #[error(
+        "the pod has a {what} {name} of its own, which is what the proxy's is called: rename it, or annotate the pod with {GROUP}inject=disabled"
+    )]
+    NameTaken {
+        what: &'static str,
+        name: &'static str,
+    },
     #[error("this is not a pod: {0}")]
     NotAPod(&'static str),
 }

@@ -97,10 +97,11 @@ spec:
 
 #[test]
 fn nothing_happens_unless_somebody_asks_for_it() {
-    let mut pod = json!({"metadata": {}, "spec": {"containers": []}});
+    let mut pod = json!({"metadata": {}, "spec": {"containers": [{"name": "app"}]}});
     let untouched = Injection {
         pod: None,
         warnings: Vec::new(),
+        asked: false,
     };
     let nobody = Annotations::new();
     assert_eq!(inject(&pod, &nobody, &mesh()), Ok(untouched.clone()));
@@ -160,6 +161,82 @@ fn every_kind_that_runs_pods_is_injected() {
         inject_object(&service, &enabled(), &mesh()).unwrap().pod,
         None
     );
+}
+
+#[test]
+fn annotations_of_the_object_instead_of_its_template_are_named() {
+    let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "app"}]}});
+    let metadata = json!({"annotations": {
+        "outrigger.dev/mtls": "strict",
+        "outrigger.dev/other": "",
+        "kubectl.kubernetes.io/restartedAt": "now",
+    }});
+    let object = json!({"kind": "Deployment", "metadata": metadata, "spec": {"template": pod}});
+    for namespace in [enabled(), Annotations::new()] {
+        let warnings = inject_object(&object, &namespace, &mesh())
+            .unwrap()
+            .warnings;
+        let [warning] = &warnings[..] else {
+            panic!("{warnings:?}");
+        };
+        assert!(
+            warning.starts_with("outrigger.dev/mtls is an annotation of the Deployment")
+                && warning.contains("pod template"),
+            "{warning}"
+        );
+    }
+}
+
+#[test]
+fn a_pod_without_containers_is_refused() {
+    let pod = json!({"metadata": {}, "spec": {"containers": []}});
+    let refused = inject(&pod, &enabled(), &mesh()).unwrap_err().to_string();
+    assert!(refused.contains("spec.containers"), "{refused}");
+}
+
+#[test]
+fn the_names_of_what_is_added_are_not_taken_from_the_application() {
+    let app = json!([{"name": "app"}]);
+    let image = "registry.test/other";
+    for (spec, what) in [
+        (
+            json!({"containers": [{"name": "outrigger-proxy", "args": ["proxy"]}]}),
+            "container outrigger-proxy",
+        ),
+        (
+            json!({"containers": app, "initContainers": [{"name": "outrigger-init", "image": image}]}),
+            "container outrigger-init",
+        ),
+        (
+            json!({"containers": app, "volumes": [{"name": "outrigger-state", "emptyDir": {}}]}),
+            "volume outrigger-state",
+        ),
+        (
+            json!({"containers": app, "volumes": [{"name": "outrigger-token", "secret": {"secretName": "a"}}]}),
+            "volume outrigger-token",
+        ),
+        (
+            json!({"containers": app, "volumes": [{"name": "outrigger-roots", "configMap": {"name": "a"}}]}),
+            "volume outrigger-roots",
+        ),
+    ] {
+        let pod = json!({"spec": spec});
+        let refused = inject(&pod, &enabled(), &mesh()).unwrap_err().to_string();
+        assert!(
+            refused.contains(what) && refused.contains("rename"),
+            "{refused}"
+        );
+    }
+}
+
+/// As `kubectl debug --copy-to` makes one: without the labels.
+#[test]
+fn a_copy_of_an_injected_pod_is_injected_again() {
+    let pod = yaml("{metadata: {name: cart}, spec: {containers: [{name: app}]}}");
+    let injected_once = injected(&pod).pod.unwrap();
+    let mut copy = injected_once.clone();
+    copy["metadata"]["labels"] = json!({});
+    assert_eq!(injected(&copy).pod, Some(injected_once));
 }
 
 /// What other webhooks add between two calls is taken in at the second.

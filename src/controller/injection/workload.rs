@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{
-    annotations::Annotations,
-    pod::{Injection, inject},
+    annotations::{self, Annotations},
+    pod::{self, Injection, inject},
     refused::Refused,
 };
 use crate::controller::kubernetes::config::MeshConfig;
@@ -25,6 +25,14 @@ fn template(kind: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether an object is a pod, or of a kind that makes some.
+pub fn runs_pods(object: &Value) -> bool {
+    object["kind"]
+        .as_str()
+        .and_then(template)
+        .is_some_and(|path| object.pointer(path).is_some())
+}
+
 /// Injects the pods of an object: [`Injection::pod`] is then the whole object. An object of
 /// another kind has none and is left as it is.
 ///
@@ -37,13 +45,20 @@ pub fn inject_object(
 ) -> Result<Injection, Refused> {
     let kind = object["kind"].as_str().unwrap_or_default();
     let template = template(kind).and_then(|path| Some((path, object.pointer(path)?)));
-    let Some((path, pod)) = template else {
+    let Some((path, template)) = template else {
         return Ok(Injection {
             pod: None,
             warnings: Vec::new(),
+            asked: false,
         });
     };
-    let mut injection = inject(pod, namespace, mesh)?;
+    let mut injection = inject(template, namespace, mesh)?;
+    if !path.is_empty() {
+        let own = pod::texts(&object["metadata"]["annotations"]);
+        injection
+            .warnings
+            .extend(annotations::misplaced(kind, &own));
+    }
     injection.pod = injection.pod.map(|pod| {
         let mut object = object.clone();
         if let Some(place) = object.pointer_mut(path) {
