@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use self::documents::Document;
 use super::stdout;
 use crate::controller::{
-    injection::{Annotations, GROUP, inject_object},
+    injection::{Annotations, GROUP, inject_object, runs_pods},
     kubernetes::config::MeshConfig,
 };
 
@@ -52,16 +52,18 @@ impl InjectArgs {
             None => MeshConfig::default(),
         };
         let mut documents = Vec::new();
+        let mut files = Vec::new();
         for path in &self.filenames {
             let name = path.display().to_string();
             documents.extend(documents::read(&name, &content(path)?)?);
+            files.push(name);
         }
         let injected = inject_all(documents, &mesh)?;
         for warning in &injected.warnings {
             eprintln!("Warning: {warning}");
         }
-        if injected.count == 0 {
-            eprintln!("Warning: nothing was injected");
+        for why in injected.why_nothing(&files) {
+            eprintln!("Warning: nothing was injected: {why}");
         }
         let text = match self.output {
             Output::Yaml => documents::yaml(&injected.documents)?,
@@ -85,19 +87,50 @@ struct Injected {
     warnings: Vec<String>,
     /// How many objects have a sidecar now.
     count: usize,
+    /// What nobody asks to be injected: the file, and the object's name.
+    disabled: Vec<(String, String)>,
+}
+
+impl Injected {
+    /// Why no object has a sidecar, if none has: a line for each file that no warning explains.
+    fn why_nothing(&self, files: &[String]) -> Vec<String> {
+        if self.count > 0 {
+            return Vec::new();
+        }
+        let mut lines: Vec<_> = self
+            .disabled
+            .iter()
+            .map(|(file, name)| {
+                format!("{file}: {name} or its namespace is annotated with {GROUP}inject=disabled")
+            })
+            .collect();
+        for file in files {
+            let mut of_file = self.documents.iter().filter(|read| read.file == *file);
+            if !of_file.any(|document| objects(&document.value).into_iter().any(runs_pods)) {
+                lines.push(format!(
+                    "{file} has neither a pod nor anything with a pod template, like a Deployment"
+                ));
+            }
+        }
+        lines
+    }
 }
 
 fn inject_all(mut documents: Vec<Document>, mesh: &MeshConfig) -> anyhow::Result<Injected> {
     let namespaces = Namespaces::of(&documents);
     let (mut warnings, mut refused, mut count) = (Vec::new(), Vec::new(), 0);
+    let mut disabled = Vec::new();
     for document in &mut documents {
         let mut changed = false;
-        for object in objects(&mut document.value) {
+        for object in objects_mut(&mut document.value) {
             let name = name(object);
             match inject_object(object, &namespaces.annotations(object), mesh) {
                 Ok(injection) => {
-                    let named = |warning| format!("{name}: {warning}");
+                    let named = |warning| format!("{}: {name}: {warning}", document.file);
                     warnings.extend(injection.warnings.into_iter().map(named));
+                    if !injection.asked && runs_pods(object) {
+                        disabled.push((document.file.clone(), name));
+                    }
                     if let Some(injected) = injection.pod {
                         *object = injected;
                         changed = true;
@@ -118,19 +151,32 @@ fn inject_all(mut documents: Vec<Document>, mesh: &MeshConfig) -> anyhow::Result
         documents,
         warnings,
         count,
+        disabled,
     })
 }
 
+fn is_list(value: &Value) -> bool {
+    let kind = value["kind"].as_str();
+    kind.is_some_and(|kind| kind.ends_with("List")) && value["items"].is_array()
+}
+
 /// The objects in a document: a list's items, or the document itself.
-fn objects(value: &mut Value) -> Vec<&mut Value> {
-    let is_list = value["kind"]
-        .as_str()
-        .is_some_and(|kind| kind.ends_with("List"));
-    if is_list && value["items"].is_array() {
-        let items = value["items"].as_array_mut().into_iter().flatten();
-        return items.collect();
+fn objects(value: &Value) -> Vec<&Value> {
+    match is_list(value) {
+        true => value["items"].as_array().into_iter().flatten().collect(),
+        false => vec![value],
     }
-    vec![value]
+}
+
+fn objects_mut(value: &mut Value) -> Vec<&mut Value> {
+    match is_list(value) {
+        true => value["items"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .collect(),
+        false => vec![value],
+    }
 }
 
 /// As kubectl names it: `Deployment shop/cart`.
@@ -151,8 +197,7 @@ impl Namespaces {
     fn of(documents: &[Document]) -> Self {
         let mut found = Vec::new();
         for document in documents {
-            let mut value = document.value.clone();
-            for object in objects(&mut value) {
+            for object in objects(&document.value) {
                 if object["kind"] == "Namespace"
                     && let Some(name) = object["metadata"]["name"].as_str()
                 {

@@ -60,7 +60,7 @@ fn everything_that_runs_pods_is_injected_and_the_rest_is_as_it_was() {
     let [warning] = &injected.warnings[..] else {
         panic!("{:?}", injected.warnings);
     };
-    assert!(warning.starts_with("Deployment shop/cart: ") && warning.contains("log-level"));
+    assert!(warning.starts_with("file: Deployment shop/cart: ") && warning.contains("log-level"));
 
     let yaml = documents::yaml(&injected.documents).unwrap();
     let untouched = MANIFEST.split("\n---").next().unwrap();
@@ -97,6 +97,42 @@ fn a_namespace_in_the_input_speaks_for_its_pods() {
     };
     assert_eq!(injected(&manifest("disabled")).unwrap().count, 0);
     assert_eq!(injected(&manifest("enabled")).unwrap().count, 1);
+}
+
+#[test]
+fn where_nothing_is_injected_every_file_is_told_why() {
+    let files = ["a", "b", "c", "d"].map(str::to_owned);
+    let pod = |annotations: &str, spec: &str| {
+        format!(
+            "{{kind: Pod, metadata: {{name: p, annotations: {{{annotations}}}}}, spec: {{containers: [{{name: app}}]{spec}}}}}"
+        )
+    };
+    let texts = [
+        pod("outrigger.dev/inject: disabled", ""),
+        "{kind: Service, metadata: {name: cart}}".to_owned(),
+        String::new(),
+        pod("", ", hostNetwork: true"),
+    ];
+    let mut documents = Vec::new();
+    for (file, text) in files.iter().zip(&texts) {
+        documents.extend(documents::read(file, text).unwrap());
+    }
+    let injected = inject_all(documents, &MeshConfig::default()).unwrap();
+    insta::assert_snapshot!(injected.why_nothing(&files).join("\n"), @r"
+    a: Pod p or its namespace is annotated with outrigger.dev/inject=disabled
+    b has neither a pod nor anything with a pod template, like a Deployment
+    c has neither a pod nor anything with a pod template, like a Deployment
+    ");
+    let [warning] = &injected.warnings[..] else {
+        panic!("{:?}", injected.warnings);
+    };
+    assert!(warning.starts_with("d: Pod p: not injected: "), "{warning}");
+}
+
+#[test]
+fn where_something_is_injected_the_rest_needs_no_word() {
+    let injected = injected(MANIFEST).unwrap();
+    assert_eq!(injected.why_nothing(&["file".to_owned()]), [""; 0]);
 }
 
 #[test]
