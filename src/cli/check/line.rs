@@ -34,6 +34,7 @@ macro_rules! checks {
 }
 
 checks! {
+    Cluster = "cluster",
     KubernetesVersion = "kubernetes-version",
     Nodes = "nodes",
     NativeSidecars = "native-sidecars",

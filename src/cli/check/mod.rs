@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::cluster::{self, ClusterArgs, Progress, Report};
-use line::{Line, Verdict};
+use crate::ranges::Subnet;
+use line::{Check, Line, Verdict};
 
 /// Check the cluster and the Outrigger in it. Exits with 1 when a line failed.
 #[derive(clap::Args)]
@@ -70,34 +71,68 @@ impl CheckArgs {
     /// Whether nothing failed.
     ///
     /// # Errors
-    /// When nothing could be checked: no kubeconfig, no cluster.
+    /// When the file of `--values` cannot be used.
     pub fn run(self) -> anyhow::Result<bool> {
-        cluster::block_on(async {
-            let cluster = self.cluster.connect().await?;
-            let progress = Progress::new();
-            let lines = if self.pre {
-                let skipped = match &self.values {
-                    Some(file) => pre::skipped_subnets(file)?,
-                    None => Vec::new(),
-                };
-                let facts = pre::gather(&cluster, &self.cluster, &progress).await?;
-                pre::conclude(&facts, &skipped)
-            } else {
-                let facts = installed::gather(&cluster, &progress).await?;
-                installed::conclude(&facts, std::time::SystemTime::now())
-            };
-            drop(progress);
-            let checked = Checked::new(lines);
-            self.cluster.output.print(&checked)?;
-            Ok(checked.failed == 0)
-        })
+        let skipped = match &self.values {
+            Some(file) => pre::skipped_subnets(file)?,
+            None => Vec::new(),
+        };
+        let checked = self.checked(&skipped);
+        self.cluster.output.print(&checked)?;
+        Ok(checked.failed == 0)
     }
+
+    fn checked(&self, skipped: &[Subnet]) -> Checked {
+        let lines = cluster::block_on(self.lines(skipped));
+        Checked::new(lines.unwrap_or_else(|error| vec![unreachable(&error)]))
+    }
+
+    async fn lines(&self, skipped: &[Subnet]) -> anyhow::Result<Vec<Line>> {
+        let cluster = self.cluster.connect().await?;
+        let progress = Progress::new();
+        if self.pre {
+            let facts = pre::gather(&cluster, &self.cluster, &progress).await?;
+            return Ok(pre::conclude(&facts, skipped));
+        }
+        let facts = installed::gather(&cluster, &progress).await?;
+        Ok(installed::conclude(&facts, std::time::SystemTime::now()))
+    }
+}
+
+/// In place of all the lines, where nothing could be checked.
+fn unreachable(error: &anyhow::Error) -> Line {
+    let next = "Name a cluster that answers, with --kubeconfig and --context.";
+    Line::failed(Check::Cluster, format!("{error:#}"), next)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
-    use line::Check;
+
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        check: CheckArgs,
+    }
+
+    #[test]
+    fn where_there_is_no_cluster_one_line_fails() {
+        for more in [&["--pre"][..], &[]] {
+            let typed = ["check", "--kubeconfig", "/nowhere/kubeconfig"];
+            let typed = Typed::parse_from(typed.iter().chain(more));
+            let checked = serde_json::to_value(typed.check.checked(&[])).unwrap();
+            assert_eq!(checked["failed"], 1);
+            let line = &checked["lines"][0];
+            assert_eq!(
+                (&line["check"], &line["verdict"]),
+                (&"cluster".into(), &"failed".into())
+            );
+            let found = line["found"].as_str().unwrap();
+            assert!(found.contains("/nowhere/kubeconfig"), "{found}");
+        }
+    }
 
     #[test]
     fn counts_and_shows_what_was_found() {
