@@ -11,6 +11,7 @@ use rcgen::KeyPair;
 use super::{
     AuthorityPem, CaError, CertificateAuthority, Part, SigningRoot, check_trust_domain,
     files::{Directory, ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
+    mint,
     state::{self, State},
 };
 use crate::host;
@@ -27,7 +28,8 @@ impl CaDirectory {
     /// Reads the authority from its directory, making what a first run lacks.
     ///
     /// # Errors
-    /// When the directory cannot be read or written, or its files do not belong together.
+    /// When the directory cannot be read or written, its files do not belong together, or its
+    /// issuer was made here for another trust domain.
     pub fn load_or_create(dir: &Path, trust_domain: &str) -> Result<Self, CaError> {
         check_trust_domain(trust_domain)?;
         let dir = Directory::new(dir);
@@ -41,6 +43,15 @@ impl CaDirectory {
                 }
             }
         };
+        if let Some(made_for) = state::made_for(&pem)?
+            && !mint::is_made_for(&made_for, trust_domain)
+        {
+            return Err(CaError::OtherTrustDomain {
+                dir: dir.as_path().to_owned(),
+                made_for,
+                trust_domain: trust_domain.to_owned(),
+            });
+        }
         let authority = CertificateAuthority::from_pem(trust_domain, &pem)?;
         Ok(Self {
             dir,

@@ -7,8 +7,13 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::X509Certificate;
 
 use crate::identity::{CLOCK_SKEW, SpiffeId};
+
+const ORGANIZATION: &str = "Outrigger";
+const ROOT: &str = "root";
+const ISSUER: &str = "issuer";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ROOT_LIFETIME: Duration = DAY.saturating_mul(3650);
@@ -21,7 +26,7 @@ pub(super) fn root(
     now: SystemTime,
 ) -> Result<CertificateDer<'static>, rcgen::Error> {
     let params = authority(
-        "root",
+        ROOT,
         trust_domain,
         1,
         (now - CLOCK_SKEW, now + ROOT_LIFETIME),
@@ -38,7 +43,7 @@ pub(super) fn issuer(
     now: SystemTime,
 ) -> Result<CertificateDer<'static>, rcgen::Error> {
     let not_after = (now + ISSUER_LIFETIME).min(root_not_after);
-    let params = authority("issuer", trust_domain, 0, (now - CLOCK_SKEW, not_after))?;
+    let params = authority(ISSUER, trust_domain, 0, (now - CLOCK_SKEW, not_after))?;
     Ok(params.signed_by(key, root)?.into())
 }
 
@@ -81,7 +86,7 @@ fn authority(
         .collect();
     params
         .distinguished_name
-        .push(DnType::OrganizationName, "Outrigger");
+        .push(DnType::OrganizationName, ORGANIZATION);
     params.distinguished_name.push(
         DnType::CommonName,
         format!("{role} of {} {suffix}", shortened(trust_domain)),
@@ -93,6 +98,24 @@ fn authority(
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+/// The trust domain in the name of an issuer that [`issuer`] made, as far as it is in there. It
+/// shows an operator's mistake, and decides on nobody's identity.
+pub(super) fn trust_domain_of<'a>(issuer: &'a X509Certificate<'_>) -> Option<&'a str> {
+    let subject = issuer.subject();
+    let ours = subject.iter_organization().next()?.as_str().ok()? == ORGANIZATION;
+    let name = subject.iter_common_name().next()?.as_str().ok()?;
+    let (domain, _) = name
+        .strip_prefix(ISSUER)?
+        .strip_prefix(" of ")?
+        .rsplit_once(' ')?;
+    ours.then_some(domain)
+}
+
+/// Whether `found`, of [`trust_domain_of`], is of this trust domain.
+pub(super) fn is_made_for(found: &str, trust_domain: &str) -> bool {
+    found == shortened(trust_domain)
 }
 
 /// X.520 allows a common name 64 characters.

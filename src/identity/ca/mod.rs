@@ -62,6 +62,14 @@ pub enum CaError {
     TrustBundle(#[from] InvalidTrustBundle),
     #[error("{0:?} {NO_TRUST_DOMAIN}")]
     TrustDomain(String),
+    #[error(
+        "{dir} holds the authority of the trust domain {made_for}, not of {trust_domain}: name another directory with --ca-dir, or go back to {made_for}"
+    )]
+    OtherTrustDomain {
+        dir: PathBuf,
+        made_for: String,
+        trust_domain: String,
+    },
     #[error("{id} is not of the trust domain {trust_domain} that this authority signs for")]
     ForeignId { id: SpiffeId, trust_domain: String },
     #[error("the certificate signing request was refused: {0}")]

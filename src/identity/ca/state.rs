@@ -7,7 +7,7 @@ use rcgen::{Issuer, KeyPair, PublicKeyData};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::prelude::X509Certificate;
 
-use super::CaError;
+use super::{CaError, mint};
 use crate::identity::{TrustAnchors, names, pem_fault, svid::validity};
 
 /// A text in PEM, and where it came from: what an error about it names.
@@ -115,6 +115,13 @@ impl State {
             })
         })
     }
+}
+
+/// The trust domain that the issuer was made for, where it was made by us.
+pub(super) fn made_for(pem: &AuthorityPem) -> Result<Option<String>, CaError> {
+    let chain = certificates(&pem.chain)?;
+    let issuer = parse(&pem.chain.place, &chain[0])?;
+    Ok(mint::trust_domain_of(&issuer).map(str::to_owned))
 }
 
 /// At least one.

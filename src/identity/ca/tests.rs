@@ -61,6 +61,19 @@ fn the_first_run_makes_four_files_and_the_second_reads_them() {
 }
 
 #[test]
+fn the_authority_of_another_trust_domain_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = |end: &str| format!("{}.{end}", "a".repeat(50));
+    CaDirectory::load_or_create(dir.path(), &long("example")).unwrap();
+    // The name of a certificate holds the beginning of it.
+    CaDirectory::load_or_create(dir.path(), &long("example")).unwrap();
+    let refused = message(open(dir.path()));
+    for part in ["trust domain aaaa", "not of mesh.local", "--ca-dir"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+}
+
+#[test]
 fn first_runs_at_once_end_with_one_authority() {
     let dir = tempfile::tempdir().unwrap();
     let roots: Vec<String> = std::thread::scope(|scope| {
