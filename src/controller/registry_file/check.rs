@@ -104,9 +104,14 @@ impl<'a> Context<'a> {
             });
             validate::check_route(c, route);
             self.route(c, route);
+            if let Some(policy) = &route.policy {
+                no_fallback_to(c, policy, &only_target(service, route));
+            }
         });
         c.field("policy", |c| validate::check_policy(c, &service.policy));
         self.references(c, &service.policy);
+        let own = service.ports.iter().map(|port| service.key(port));
+        no_fallback_to(c, &service.policy, &own.collect());
         self.endpoints(c, service);
     }
 
@@ -212,4 +217,26 @@ impl<'a> Context<'a> {
             format!("there is no service {key} in this file: check name, namespace and port")
         });
     }
+}
+
+/// The one service that all requests of a route go to, on each port that they come in by.
+fn only_target(service: &ServiceEntry, route: &Route) -> HashSet<ServiceKey> {
+    let backends = route.backends.iter().map(|backend| backend.service.clone());
+    let backends: HashSet<_> = backends.collect();
+    match backends.len() {
+        0 => service.ports.iter().map(|port| service.key(port)).collect(),
+        1 => backends,
+        _ => HashSet::new(),
+    }
+}
+
+/// A service that cannot answer is asked by nobody in its own place.
+fn no_fallback_to(c: &mut Checker, policy: &ResiliencePolicy, asked: &HashSet<ServiceKey>) {
+    c.each("policy.fallback", &policy.fallback, |c, fallback| {
+        if let Fallback::Service(service) = fallback {
+            c.require("service", !asked.contains(service), || {
+                format!("{service} is the service itself, which could not answer: name another one")
+            });
+        }
+    });
 }

@@ -161,6 +161,38 @@ services:
 }
 
 #[test]
+fn a_service_is_no_fallback_of_its_own() {
+    let text = "\
+trustDomain: mesh.local
+services:
+  - namespace: shop
+    name: cart
+    ports: [{port: 80}, {port: 81}]
+    policy: {fallback: [{service: shop/cart:81}]}
+    routes:
+      - name: shop/own
+        policy: {fallback: [{service: shop/cart:80}]}
+      - name: shop/other
+        backends: [{service: shop/canary:80}]
+        policy: {fallback: [{service: shop/canary:80}]}
+      - name: shop/good
+        backends: [{service: shop/canary:80}]
+        policy: {fallback: [{service: shop/cart:80}]}
+      - name: shop/split
+        backends: [{service: shop/canary:80}, {service: shop/cart:80}]
+        policy: {fallback: [{service: shop/cart:80}]}
+  - {namespace: shop, name: canary, ports: [{port: 80}]}
+";
+    assert_eq!(
+        refused(text),
+        "\
+registry.yaml:6:35: services[0].policy.fallback[0].service: shop/cart:81 is the service itself, which could not answer: name another one
+registry.yaml:9:39: services[0].routes[0].policy.fallback[0].service: shop/cart:80 is the service itself, which could not answer: name another one
+registry.yaml:12:39: services[0].routes[1].policy.fallback[0].service: shop/canary:80 is the service itself, which could not answer: name another one"
+    );
+}
+
+#[test]
 fn what_must_be_one_of_its_kind_is_refused_twice() {
     let text = "\
 trustDomain: mesh.local

@@ -89,12 +89,18 @@ impl Read for Api {
         };
         check_policy(&mut c, &checked);
         let targets = spec.target_refs.iter();
+        let targets: Vec<_> = targets.map(|to| read_target(&namespace, to)).collect();
+        c.each("fallback", &fallback, |c, link| {
+            if let Some(service) = link_to(&targets, link) {
+                c.require("service", false, || {
+                    format!("{service} is a target of this policy, and no fallback for itself: name another Service")
+                });
+            }
+        });
         Some(Object::ResiliencePolicy(Box::new(Policy {
             generation: self.metadata.generation.unwrap_or_default(),
             created: route::created(&self.metadata),
-            targets: targets
-                .map(|target| read_target(&namespace, target))
-                .collect(),
+            targets,
             policy,
             fallback,
             problems: c.finish(),
@@ -115,6 +121,19 @@ fn read_target(namespace: &str, target: &PolicyTarget) -> Target {
         TargetKind::HttpRoute => route(ObjectKind::HttpRoute),
         TargetKind::GrpcRoute => route(ObjectKind::GrpcRoute),
     }
+}
+
+/// The Service among the targets that a link leads back to.
+fn link_to<'a>(targets: &'a [Target], link: &Link) -> Option<&'a Name> {
+    let Link::Service(to) = link else {
+        return None;
+    };
+    targets.iter().find_map(|target| match target {
+        Target::Service(name) if (&*name.namespace, &*name.name) == (&*to.namespace, &*to.name) => {
+            Some(name)
+        }
+        _ => None,
+    })
 }
 
 fn link(namespace: &str, link: &FallbackLink) -> Link {

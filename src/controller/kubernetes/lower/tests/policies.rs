@@ -173,6 +173,23 @@ fn fallbacks_in_order_and_only_to_what_may_be_used() {
     assert_eq!(world.verdicts(ResiliencePolicy, "shop/p"), ("", ""));
 }
 
+#[test]
+fn a_service_is_no_fallback_of_its_own() {
+    let fallback = |to: &str| json!({ "fallback": [{ "service": { "name": to, "port": 81 } }], "bulkhead": { "maxInFlight": 7 } });
+    let mut world = world_with([policy("p", "Service", "cart", fallback("cart"))]);
+    assert_eq!(world.verdicts(ResiliencePolicy, "shop/p").0, "Invalid");
+    assert_eq!(max_in_flight(&world), 256);
+    let accepted = &world.attachments(ResiliencePolicy, "shop/p")[0].accepted;
+    let accepted = format!("{accepted:?}");
+    assert!(
+        accepted.contains("fallback[0].service: shop/cart is a target"),
+        "{accepted}"
+    );
+    world.apply([policy("p", "Service", "cart", fallback("backup"))]);
+    assert_eq!(world.verdicts(ResiliencePolicy, "shop/p").0, "");
+    assert_eq!(max_in_flight(&world), 7);
+}
+
 /// A policy is for its own namespace: the type says so, and a name elsewhere is another object.
 #[test]
 fn a_policy_of_another_namespace_has_no_effect() {
