@@ -58,9 +58,9 @@ reasons! {
         "No route matches this host, path and method: compare the request with the routes in /config.";
     NoEndpoints = "no-endpoints", 503, Unavailable,
         "The service has no ready endpoint: check that its pods run and pass their readiness probes.";
-    /// The Gateway API's answer to a rule whose backends all have weight 0.
+    /// The Gateway API's answer where the request fell to a backend that cannot be used.
     NoBackend = "no-backend", 500, Unavailable,
-        "No backend of the route has a weight: give at least one of them a weight above 0.";
+        "Give the route a backend that exists, may be used and has a weight above 0; on Kubernetes the route's status says what is wrong with those it has.";
     ConnectFailed = "connect-failed", 502, Unavailable,
         "The endpoint refused the connection: check that the application listens on the port, on the pod's address.";
     ConnectTimeout = "connect-timeout", 504, Unavailable,

@@ -360,7 +360,7 @@ impl<'a> Routed<'a> {
             Choice::NoBackend => {
                 return Err(Refusal::new(
                     Reason::NoBackend,
-                    "the route's backend does not exist, may not be used or has weight 0: see the route's status",
+                    format!("route {} has no backend for this request", route.rule.name),
                 ));
             }
         };

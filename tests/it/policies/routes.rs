@@ -30,6 +30,20 @@ fn by_header_to_weighted_backends() {
 }
 
 #[test]
+fn a_route_without_a_usable_backend_says_so_once() {
+    let app = Origin::start("app");
+    let routes = "routes: [{name: it/none, backends: [{service: \"it/app:80\", weight: 0}]}]";
+    let mesh = Place::new().start(&service("app", &[app.addr], routes));
+    let answer = mesh.get("/");
+    assert_eq!((answer.status, &*answer.reason()), (500, "no-backend"));
+    let text = answer.text();
+    assert!(text.contains("route it/none has no backend"), "{text}");
+    // A registry file has no statuses: only on Kubernetes is there one to look at.
+    assert_eq!(text.matches("status").count(), 1, "{text}");
+    assert!(text.contains("on Kubernetes the route's status"), "{text}");
+}
+
+#[test]
 fn filters_redirects_and_no_route() {
     let app = Origin::start("app");
     let routes = "routes: [
