@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::cluster::{self, ClusterArgs, Progress, Report};
-use crate::ranges::Subnet;
+use crate::{failure, ranges::Subnet};
 use line::{Check, Line, Verdict};
 
 /// Check the cluster and the Outrigger in it. Exits with 1 when a line failed.
@@ -102,7 +102,7 @@ impl CheckArgs {
 /// In place of all the lines, where nothing could be checked.
 fn unreachable(error: &anyhow::Error) -> Line {
     let next = "Name a cluster that answers, with --kubeconfig and --context.";
-    Line::failed(Check::Cluster, format!("{error:#}"), next)
+    Line::failed(Check::Cluster, failure::in_full(error), next)
 }
 
 #[cfg(test)]
@@ -131,6 +131,7 @@ mod tests {
             );
             let found = line["found"].as_str().unwrap();
             assert!(found.contains("/nowhere/kubeconfig"), "{found}");
+            assert_eq!(found.matches("No such file").count(), 1, "{found}");
         }
     }
 
