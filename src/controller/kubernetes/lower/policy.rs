@@ -1,6 +1,6 @@
 //! Resilience policies: which one holds for a Service or a route, and what becomes of it there.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use kube::ResourceExt;
 
@@ -89,18 +89,12 @@ impl Read for Api {
         };
         check_policy(&mut c, &checked);
         let targets = spec.target_refs.iter();
-        let targets: Vec<_> = targets.map(|to| read_target(&namespace, to)).collect();
-        c.each("fallback", &fallback, |c, link| {
-            if let Some(service) = link_to(&targets, link) {
-                c.require("service", false, || {
-                    format!("{service} is a target of this policy, and no fallback for itself: name another Service")
-                });
-            }
-        });
         Some(Object::ResiliencePolicy(Box::new(Policy {
             generation: self.metadata.generation.unwrap_or_default(),
             created: route::created(&self.metadata),
-            targets,
+            targets: targets
+                .map(|target| read_target(&namespace, target))
+                .collect(),
             policy,
             fallback,
             problems: c.finish(),
@@ -121,19 +115,6 @@ fn read_target(namespace: &str, target: &PolicyTarget) -> Target {
         TargetKind::HttpRoute => route(ObjectKind::HttpRoute),
         TargetKind::GrpcRoute => route(ObjectKind::GrpcRoute),
     }
-}
-
-/// The Service among the targets that a link leads back to.
-fn link_to<'a>(targets: &'a [Target], link: &Link) -> Option<&'a Name> {
-    let Link::Service(to) = link else {
-        return None;
-    };
-    targets.iter().find_map(|target| match target {
-        Target::Service(name) if (&*name.namespace, &*name.name) == (&*to.namespace, &*to.name) => {
-            Some(name)
-        }
-        _ => None,
-    })
 }
 
 fn link(namespace: &str, link: &FallbackLink) -> Link {
@@ -192,7 +173,37 @@ fn winner<'a>(index: &'a Index, target: &Target) -> Option<(&'a ObjectRef, &'a P
     let ids = index.policies_on.of(target).iter();
     ids.filter_map(|id| index.policies.get_key_value(id))
         .filter(|(_, policy)| policy.problems.is_empty())
+        .filter(|(_, policy)| leads_back(index, policy, target).is_none())
         .max_by_key(|(id, policy)| Reverse((policy.created, *id)))
+}
+
+/// Why a policy cannot hold for a target, if a fallback asks the service that could not answer.
+fn leads_back(index: &Index, policy: &Policy, target: &Target) -> Option<String> {
+    let asked = match target {
+        Target::Service(name) => name.clone(),
+        Target::Route(id) => only_backend(index, id)?,
+    };
+    let number = policy.fallback.iter().position(|link| match link {
+        Link::Plain(_) => false,
+        Link::Service(to) => (&to.namespace, &to.name) == (&asked.namespace, &asked.name),
+    })?;
+    Some(format!(
+        "fallback[{number}].service: {asked} is the one that could not answer: name another Service"
+    ))
+}
+
+/// The one Service that all requests of a route go to.
+fn only_backend(index: &Index, id: &ObjectRef) -> Option<Name> {
+    let route = index.routes.get(id)?;
+    let mut asked = BTreeSet::new();
+    for rule in &route.rules {
+        let backends = rule.backends.iter().map(|backend| &backend.to);
+        asked.extend(backends.map(Reference::target));
+        if rule.backends.is_empty() {
+            asked.extend(route.parents.iter().map(|to| route::parent(id, to)));
+        }
+    }
+    asked.pop_first().filter(|_| asked.is_empty())
 }
 
 fn lower(index: &Index, id: &ObjectRef, policy: &Policy) -> ResiliencePolicy {
@@ -242,6 +253,9 @@ fn accepted(index: &Index, id: &ObjectRef, policy: &Policy, target: &Target) -> 
     };
     if let Some(message) = missing {
         return bad("TargetNotFound", message);
+    }
+    if let Some(message) = leads_back(index, policy, target) {
+        return bad("Invalid", message);
     }
     match winner(index, target) {
         Some((winner, _)) if winner != id => {

@@ -182,12 +182,30 @@ fn a_service_is_no_fallback_of_its_own() {
     let accepted = &world.attachments(ResiliencePolicy, "shop/p")[0].accepted;
     let accepted = format!("{accepted:?}");
     assert!(
-        accepted.contains("fallback[0].service: shop/cart is a target"),
+        accepted.contains("fallback[0].service: shop/cart is the one that could not answer"),
         "{accepted}"
     );
     world.apply([policy("p", "Service", "cart", fallback("backup"))]);
     assert_eq!(world.verdicts(ResiliencePolicy, "shop/p").0, "");
     assert_eq!(max_in_flight(&world), 7);
+}
+
+#[test]
+fn a_routes_only_backend_is_no_fallback_of_its_own() {
+    let own = |world: &World| {
+        let routes = world.service(CART).routes;
+        routes[0].policy.is_some()
+    };
+    let fallback = json!({ "fallback": [{ "service": { "name": "backup", "port": 80 } }] });
+    let mut world = world_with([
+        http_route("r", to("backup", 80)),
+        policy("p", "HTTPRoute", "r", fallback),
+    ]);
+    assert_eq!(world.verdicts(ResiliencePolicy, "shop/p").0, "Invalid");
+    assert!(!own(&world));
+    world.apply([http_route("r", to("cart", 80))]);
+    assert_eq!(world.verdicts(ResiliencePolicy, "shop/p"), ("", ""));
+    assert!(own(&world));
 }
 
 /// A policy is for its own namespace: the type says so, and a name elsewhere is another object.
