@@ -54,10 +54,11 @@ pub async fn serve(
         };
         match accepted {
             Ok((tcp, from)) => {
-                let worker = worker.clone();
+                let (worker, freed) = (worker.clone(), worker.freed.clone());
                 tokio::task::spawn_local(async move {
                     let _permit = permit;
                     connection(worker, tcp, from, bound.direction, bound.origin).await;
+                    freed.notify_one();
                 });
             }
             Err(error) => {

@@ -1,17 +1,18 @@
-//! Giving memory back to the system. An allocator does so while it is used, and a proxy whose
-//! connections have all gone quiet uses it no more.
+//! Giving memory back to the system: what was freed, for an allocator does so while it is used, and
+//! a proxy whose connections have all gone quiet uses it no more; and code that is not running.
 #![allow(unsafe_code)]
 
-use std::{rc::Rc, time::Duration};
+use std::{fs, io, ops::Range, rc::Rc, time::Duration};
 
+use rustix::mm::{Advice, madvise};
 use tokio::sync::Notify;
 
 /// What is freed together is given back together.
 const GATHER: Duration = Duration::from_millis(100);
-/// Not more often than this: each time costs up to a millisecond.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Not more often than this: each time costs up to two milliseconds.
+const PAUSE: Duration = Duration::from_secs(5);
 
-/// Gives memory back whenever much has been freed.
+/// Gives memory back whenever much has been freed: what was freed, and the code that did the work.
 pub async fn trim(freed: Rc<Notify>) {
     loop {
         freed.notified().await;
@@ -19,6 +20,70 @@ pub async fn trim(freed: Rc<Notify>) {
         // SAFETY: the allocator's own function, which may be called at any time on any thread. It
         // touches nothing that is allocated.
         unsafe { libmimalloc_sys::mi_collect(true) };
+        if let Err(error) = drop_code() {
+            tracing::debug!(%error, "code that is not running stays resident");
+        }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Unmaps code: what runs again comes back out of the page cache, 64 KiB at a time, which takes a
+/// few hundred page faults and less than a millisecond. The start alone, with its command line,
+/// certificates and configuration, runs several times as much code as an idle proxy does, and all
+/// of it would count as resident for as long as the process lives.
+///
+/// # Errors
+/// When the system does not show where the code is, or does not take the advice.
+pub fn drop_code() -> io::Result<()> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    for pages in never_written(&maps) {
+        let start = std::ptr::with_exposed_provenance_mut(pages.start);
+        // SAFETY: a private mapping of a file that nobody has written to or may write to: what is
+        // dropped is read again from the file, the same.
+        unsafe { madvise(start, pages.len(), Advice::LinuxDontNeed) }?;
+    }
+    Ok(())
+}
+
+/// Where a process has the code and the constants of its program and libraries, by its
+/// `/proc/PID/maps` (proc(5)). Of what may only be read now, the part with the ELF header is as
+/// the linker wrote it; others hold addresses that were put in before they were sealed.
+fn never_written(maps: &str) -> impl Iterator<Item = Range<usize>> {
+    maps.lines().filter_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let kind = rest.starts_with("r-xp ") || rest.starts_with("r--p 00000000 ");
+        let (start, end) = range
+            .split_once('-')
+            .filter(|_| kind && rest.contains(" /"))?;
+        let address = |text| usize::from_str_radix(text, 16).ok();
+        Some(address(start)?..address(end)?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_never_dropped() {
+        let maps = "\
+55d0c0000000-55d0c0100000 r--p 00000000 fd:00 42      /opt/outrigger
+55d0c0100000-55d0c0900000 r-xp 00100000 fd:00 42      /opt/outrigger
+55d0c0900000-55d0c0a00000 r--p 00900000 fd:00 42      /opt/outrigger
+55d0c0a00000-55d0c0b00000 rw-p 00a00000 fd:00 42      /opt/outrigger
+55d0c0b00000-55d0c0c00000 rwxp 00000000 00:00 0
+55d0c0c00000-55d0c0d00000 r--p 00000000 00:00 0
+7f1000000000-7f1000100000 r-xp 00028000 fd:00 43      /usr/lib/libc.so.6
+7ffc00000000-7ffc00002000 r-xp 00000000 00:00 0       [vdso]
+";
+        let found: Vec<_> = never_written(maps).map(|pages| pages.start).collect();
+        let expected = [0x55d0_c000_0000, 0x55d0_c010_0000, 0x7f10_0000_0000];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_process_goes_on_without_the_code_that_it_dropped() {
+        drop_code().unwrap();
+        assert!(drop_code().is_ok());
     }
 }

@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     config::ProxyConfig,
     listener::{self, Bound, Origin},
+    memory,
     probe::ProbePort,
     tracing::Tracer,
     worker::{Shared, Worker},
@@ -279,6 +280,9 @@ async fn become_ready(
         }
     }
     drop(told);
+    if let Err(error) = memory::drop_code() {
+        tracing::debug!(%error, "code that is not running stays resident");
+    }
     Ok(())
 }
 

@@ -178,7 +178,7 @@ pub struct Worker {
     pub stale: StaleCache,
     /// Fallbacks to other services under way.
     pub fallbacks: Cell<u32>,
-    /// Told when much memory has been freed.
+    /// Told when a connection has ended or is parked, for [`memory::trim`].
     pub freed: Rc<Notify>,
     upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
     destinations: RefCell<HashMap<SocketAddr, (Subscription<Destination>, Instant)>>,

@@ -22,16 +22,12 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let setups = run.start(&Peer::HTTP[1..], &Topology::two_hops(Traffic::Http1));
     thread::sleep(SETTLE);
     let setups = run.rounds(named("", setups), 1, |_, setup, _, results| {
-        let idle = setup.resident()? as f64;
+        let (idle, own) = (setup.resident()? as f64, setup.anonymous()? as f64);
         let mut add = |case: &str, metric, value| {
             results.add(Part::Memory, case, setup.peer, metric, value);
         };
         add(cases::IDLE, Metric::Resident, idle / 1e6);
-        add(
-            cases::IDLE,
-            Metric::Anonymous,
-            setup.anonymous()? as f64 / 1e6,
-        );
+        add(cases::IDLE, Metric::Anonymous, own / 1e6);
         for count in counts {
             let connections = Load::connect(setup.target(1024), *count)?;
             thread::sleep(SETTLE);
@@ -41,7 +37,8 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
             let case = cases::connections(*count);
             add(&case, Metric::Resident, resident / 1e6);
             add(&case, Metric::Anonymous, anonymous / 1e6);
-            let each = (resident - idle) / 1e3 / *count as f64;
+            // What is resident of the program itself comes and goes with what it does.
+            let each = (anonymous - own) / 1e3 / *count as f64;
             add(&case, Metric::PerConnection, each);
         }
         Ok(())
