@@ -5,6 +5,7 @@
 mod clients;
 mod grpc;
 mod h2spec;
+mod h2specd;
 mod http1;
 mod origins;
 mod report;

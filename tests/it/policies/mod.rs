@@ -7,5 +7,5 @@ mod identity;
 mod limits;
 mod origin;
 mod routes;
-mod setup;
+pub mod setup;
 mod unsent;

@@ -133,6 +133,10 @@ impl Mesh {
         self.inbound
     }
 
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     pub fn get(&self, path: &str) -> Response {
         self.send("GET", path, "")
     }
