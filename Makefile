@@ -43,6 +43,10 @@ conformance: setup ## Suites by others, directly and through two proxies; writes
 bench: setup ## Measure beside Envoy, HAProxy and nginx: 15 minutes; ARGS="--quick" takes 3 (writes docs/benchmarks)
 	$(CARGO) bench --profile dist --bench mesh -- $(ARGS)
 
+.PHONY: pieces
+pieces: setup ## Time the decisions on a request's way, each by itself (ARGS="breaker" for one of them)
+	$(CARGO) bench --profile release --bench pieces -- $(ARGS)
+
 .PHONY: cost
 cost: setup ## Count the instructions and allocations of a request, and compare (UPDATE_COST=1 takes them in)
 	@scripts/cost
