@@ -48,6 +48,7 @@ use crate::{
         span::SpanSink,
         task::{FatalReceiver, Supervisor, Task},
     },
+    units,
 };
 
 /// What the proxy tells about itself and its traffic.
@@ -411,7 +412,9 @@ async fn drained(workers: &mut mpsc::UnboundedReceiver<usize>, count: usize, wit
         }
     };
     match tokio::time::timeout(within, all).await {
-        Ok(()) => tracing::info!(after = ?(host::now() - started), "drained"),
+        Ok(()) => {
+            tracing::info!(after = %units::duration::rounded(host::now() - started), "drained")
+        }
         Err(_) => tracing::warn!(
             ?within,
             "not everything ended in time: cutting what is left"
