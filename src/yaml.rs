@@ -1,11 +1,37 @@
 //! What is wrong with a YAML text, in words for whoever wrote it: those of the library are for
 //! whoever programs with it.
 
+use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
-use serde_saphyr::{Error, Location, MessageFormatter as _, UserMessageFormatter};
+use serde_saphyr::{Error, Location, MessageFormatter as _, Options, UserMessageFormatter};
 
 /// The longest value that a message repeats, in characters.
 const MAX_SHOWN: usize = 60;
+
+/// A text that could not be read.
+pub struct Unreadable {
+    /// The field that is at fault, as far as it is known; empty for the text as a whole.
+    pub field: String,
+    pub error: Box<Error>,
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// With the first mistake, and the field that it is in.
+pub fn read<T: DeserializeOwned>(text: &str, options: Options) -> Result<T, Unreadable> {
+    let mut at = String::new();
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
+        serde_path_to_error::deserialize(yaml).map_err(|error| {
+            at = field(error.path());
+            error.into_inner()
+        })
+    })
+    .map_err(|error| Unreadable {
+        field: at,
+        error: Box::new(error),
+    })
+}
 
 /// Why `text` cannot be read, without the place.
 pub fn reason(error: &Error, text: &str) -> String {
@@ -62,8 +88,8 @@ pub fn fault(error: &Error, text: &str) -> String {
     }
 }
 
-/// The field as far as it is known; empty for the text as a whole.
-pub fn field(path: &Path) -> String {
+/// The field that a path leads to; empty for the text as a whole.
+fn field(path: &Path) -> String {
     let mut field = String::new();
     for segment in path {
         match segment {

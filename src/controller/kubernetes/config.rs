@@ -93,18 +93,12 @@ impl MeshConfig {
 
 /// The problem's field is the chart's value; empty where it is the text as a whole.
 fn parse(text: &str) -> Result<MeshConfig, Problem> {
-    let mut at = String::new();
-    let options = serde_saphyr::Options::default();
-    serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
-        serde_path_to_error::deserialize(yaml).map_err(|error| {
-            at = yaml::field(error.path());
-            error.into_inner()
-        })
-    })
-    .map_err(|error| match at.is_empty() {
-        true => Problem::new("", yaml::fault(&error, text)),
-        false => Problem::new(chart_value(&at), yaml::reason(&error, text)),
-    })
+    yaml::read(text, serde_saphyr::Options::default()).map_err(
+        |yaml::Unreadable { field, error }| match field.is_empty() {
+            true => Problem::new("", yaml::fault(&error, text)),
+            false => Problem::new(chart_value(&field), yaml::reason(&error, text)),
+        },
+    )
 }
 
 /// The chart's value that a field of the configuration comes from.

@@ -98,16 +98,9 @@ fn read(text: &str) -> Result<RegistryFile, Mistake> {
             problem: Problem::new("trustDomain", "is missing: the file is empty"),
         });
     }
-    let mut at = String::new();
-    serde_saphyr::with_deserializer_from_str_with_options(text, options(), |yaml| {
-        serde_path_to_error::deserialize(yaml).map_err(|error| {
-            at = yaml::field(error.path());
-            error.into_inner()
-        })
-    })
-    .map_err(|error| Mistake {
+    yaml::read(text, options()).map_err(|yaml::Unreadable { field, error }| Mistake {
         position: error.location().map_or(Position::START, Position::from),
-        problem: Problem::new(at, yaml::reason(&error, text)),
+        problem: Problem::new(field, yaml::reason(&error, text)),
     })
 }
 
