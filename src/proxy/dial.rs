@@ -82,7 +82,7 @@ impl DialError {
         match self {
             DialError::Shared { verdict, .. } => *verdict,
             DialError::NoIdentity => CallResult::Cancelled,
-            DialError::Connect { source, .. } if is_own_limit(source) => CallResult::Cancelled,
+            _ if self.reason() == Reason::Overloaded => CallResult::Cancelled,
             _ => CallResult::Failure,
         }
     }

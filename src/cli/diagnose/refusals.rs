@@ -79,8 +79,7 @@ fn counts(sample: &Sample) -> bool {
 }
 
 fn advice(reason: &str) -> &'static str {
-    let known = Reason::ALL.iter().find(|known| known.as_str() == reason);
-    known.map_or(
+    Reason::from_word(reason.as_bytes()).map_or(
         "A reason of another version: look into docs/reasons.md of that one.",
         |reason| reason.advice(),
     )

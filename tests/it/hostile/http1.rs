@@ -84,6 +84,12 @@ fn ambiguous_heads_are_refused() {
         assert_eq!(wire.response("GET").status, 200);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Those that hyper refuses before there is a request, too.
+    let counted =
+        "outrigger_connections_refused_total{direction=\"outbound\",reason=\"bad-request\"} ";
+    wait::until("they are counted", || {
+        mesh.client.metrics().contains(counted)
+    });
     assert!(!app.heard().contains("smuggled"), "{}", app.heard());
     assert_eq!(
         app.heard().matches("GET /good HTTP/1.1\r\n").count(),
