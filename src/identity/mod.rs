@@ -6,6 +6,7 @@ pub mod ca;
 mod failure;
 mod names;
 pub(crate) mod pem_fault;
+mod proven;
 pub mod renew;
 mod spiffe;
 pub mod store;

@@ -1,14 +1,21 @@
-//! The certificates that end every valid chain, parsed once and shared.
+//! The certificates that end every valid chain, parsed once and shared, with the chains that were
+//! found to end there.
 
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 
-use super::pem_fault;
+use super::{pem_fault, proven::Proven};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct TrustAnchors(Arc<[TrustAnchor<'static>]>);
+pub struct TrustAnchors(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    anchors: Vec<TrustAnchor<'static>>,
+    proven: Proven,
+}
 
 /// Why a text is not a trust bundle.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +52,24 @@ impl TrustAnchors {
         if anchors.is_empty() {
             return Err(InvalidTrustBundle::Empty);
         }
-        Ok(Self(anchors.into()))
+        Ok(Self(Arc::new(Inner {
+            anchors,
+            proven: Proven::default(),
+        })))
     }
 
     #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.0.anchors.len()
     }
 
     pub(super) fn as_slice(&self) -> &[TrustAnchor<'static>] {
-        &self.0
+        &self.0.anchors
+    }
+
+    /// What was found valid under these anchors.
+    pub(super) fn proven(&self) -> &Proven {
+        &self.0.proven
     }
 }
 

@@ -4,7 +4,10 @@
 //! constraints, so a SPIFFE ID has to be matched here. Order matters: nothing in a certificate
 //! is believed before its chain is.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
@@ -128,10 +131,28 @@ impl Accept {
     }
 }
 
+/// Which side of a connection shows the certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    Client,
+}
+
+impl Side {
+    /// What its certificates must be for.
+    fn usage(self) -> KeyUsage {
+        match self {
+            Self::Server => KeyUsage::server_auth(),
+            Self::Client => KeyUsage::client_auth(),
+        }
+    }
+}
+
 /// Verifies the peer's certificate on either side of a connection.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     anchors: TrustAnchors,
+    side: Side,
     accept: Accept,
     client_auth_mandatory: bool,
 }
@@ -141,6 +162,7 @@ impl PeerVerifier {
     pub(super) fn of_server(anchors: TrustAnchors, expected: SpiffeId) -> Self {
         Self {
             anchors,
+            side: Side::Server,
             accept: Accept::Exactly(expected),
             client_auth_mandatory: false,
         }
@@ -150,6 +172,7 @@ impl PeerVerifier {
     pub(super) fn of_clients(anchors: TrustAnchors, trust_domain: &str, mandatory: bool) -> Self {
         Self {
             anchors,
+            side: Side::Client,
             accept: Accept::TrustDomain(trust_domain.to_owned()),
             client_auth_mandatory: mandatory,
         }
@@ -164,7 +187,7 @@ impl PeerVerifier {
         let (leaf, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
         let now = UnixTime::since_unix_epoch(since.unwrap_or_default());
-        self.verify(leaf, intermediates, now, KeyUsage::server_auth())
+        self.verify(leaf, intermediates, now)
     }
 
     fn verify(
@@ -172,8 +195,27 @@ impl PeerVerifier {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-        usage: KeyUsage,
     ) -> Result<(), Error> {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+        let proven = self.anchors.proven();
+        if let Some(id) = proven.find(leaf, intermediates, self.side, at) {
+            return Ok(self.accept.check(Ok(id))?);
+        }
+        let id = self.prove(leaf, intermediates, now)?;
+        if let Ok(id) = &id {
+            proven.add(leaf, intermediates, self.side, id);
+        }
+        Ok(self.accept.check(id)?)
+    }
+
+    /// Whose chain it is, if it is valid: every signature of it is checked.
+    fn prove(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Result<SpiffeId, NameError>, CertificateError> {
+        let usage = self.side.usage();
         EndEntityCert::try_from(leaf)
             .and_then(|certificate| {
                 let algorithms = tls::provider().signature_verification_algorithms.all;
@@ -185,7 +227,7 @@ impl PeerVerifier {
             .map_err(chain_error)?;
         let parsed = names::parse(leaf).map_err(|_| CertificateError::BadEncoding)?;
         check_leaf_usage(&parsed)?;
-        Ok(self.accept.check(names::spiffe_id(&parsed))?)
+        Ok(names::spiffe_id(&parsed))
     }
 }
 
@@ -262,7 +304,7 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, now, KeyUsage::server_auth())?;
+        self.verify(end_entity, intermediates, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -285,7 +327,7 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verify(end_entity, intermediates, now, KeyUsage::client_auth())?;
+        self.verify(end_entity, intermediates, now)?;
         Ok(ClientCertVerified::assertion())
     }
 

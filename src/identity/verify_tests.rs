@@ -33,15 +33,28 @@ fn unix(time: SystemTime) -> UnixTime {
 
 /// What a client that expects `expected` makes of the chain.
 fn as_server(ca: &TestCa, expected: &SpiffeId, chain: &Chain, now: SystemTime) -> &'static str {
-    let name = crate::identity::peer_name();
-    PeerVerifier::of_server(anchors(ca), expected.clone())
-        .verify_server_cert(&chain[0], &chain[1..], &name, &[], unix(now))
-        .map_or_else(|error| TlsFailure::of_rustls(&error).as_str(), |_| "ok")
+    of_server(&anchors(ca), expected, chain, now)
 }
 
 /// What a server of the trust domain makes of the chain.
 fn as_client(ca: &TestCa, chain: &Chain, now: SystemTime) -> &'static str {
-    PeerVerifier::of_clients(anchors(ca), TRUST_DOMAIN, true)
+    of_client(&anchors(ca), chain, now)
+}
+
+fn of_server(
+    anchors: &TrustAnchors,
+    expected: &SpiffeId,
+    chain: &Chain,
+    now: SystemTime,
+) -> &'static str {
+    let name = crate::identity::peer_name();
+    PeerVerifier::of_server(anchors.clone(), expected.clone())
+        .verify_server_cert(&chain[0], &chain[1..], &name, &[], unix(now))
+        .map_or_else(|error| TlsFailure::of_rustls(&error).as_str(), |_| "ok")
+}
+
+fn of_client(anchors: &TrustAnchors, chain: &Chain, now: SystemTime) -> &'static str {
+    PeerVerifier::of_clients(anchors.clone(), TRUST_DOMAIN, true)
         .verify_client_cert(&chain[0], &chain[1..], unix(now))
         .map_or_else(|error| TlsFailure::of_rustls(&error).as_str(), |_| "ok")
 }
@@ -282,6 +295,61 @@ fn clocks_may_differ_by_two_minutes_and_certificates_end() {
     assert_eq!(at(now - CLOCK_SKEW - second), ["not_yet_valid"; 2]);
     assert_eq!(at(now + DEFAULT_LIFETIME - second), ["ok"; 2]);
     assert_eq!(at(now + DEFAULT_LIFETIME + second), ["expired"; 2]);
+}
+
+#[test]
+fn a_chain_that_was_found_valid_is_held_to_all_that_made_it_so() {
+    let ca = TestCa::new();
+    let known = anchors(&ca);
+    let now = SystemTime::now();
+    let cart = id("cart");
+    let mut forgery = Forgery::of(&[(URI, CART)]);
+    forgery.extended = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let chain = ca.forge(&forgery);
+    let verdict = |chain: &Chain, now| of_server(&known, &cart, chain, now);
+    assert_eq!(verdict(&chain, now), "ok");
+    assert_eq!(known.proven().len(), 1);
+
+    // It is what the next answers come from.
+    assert!(
+        known
+            .proven()
+            .find(&chain[0], &chain[1..], Side::Server, now)
+            .is_some()
+    );
+    assert_eq!(verdict(&chain, now), "ok");
+    assert_eq!(known.proven().len(), 1);
+
+    let year = Duration::from_secs(365 * 24 * 3600);
+    assert_eq!(verdict(&chain, now + 100 * year), "expired");
+    assert_eq!(verdict(&chain, now - 40 * year), "not_yet_valid");
+    assert_eq!(
+        of_server(&known, &id("orders"), &chain, now),
+        "wrong_identity"
+    );
+    assert_eq!(of_client(&known, &chain, now), "wrong_usage");
+    assert_eq!(verdict(&chain[..1], now), "unknown_issuer");
+    let other = ca.forge(&forgery);
+    let mixed = [other[0].clone(), other[1].clone(), chain[1].clone()];
+    assert_eq!(
+        verdict(&mixed, now),
+        "ok",
+        "a leaf of its own is proven by itself"
+    );
+    let mut damaged = chain.clone();
+    let mut leaf = damaged[0].to_vec();
+    *leaf.last_mut().unwrap() ^= 1;
+    damaged[0] = leaf.into();
+    assert_ne!(verdict(&damaged, now), "ok");
+    assert_eq!(
+        known.proven().len(),
+        2,
+        "what was refused is not remembered"
+    );
+
+    // A rotation brings other anchors, and they know of nothing yet.
+    let stranger = anchors(&TestCa::new());
+    assert_eq!(of_server(&stranger, &cart, &chain, now), "unknown_issuer");
 }
 
 /// The reasons as (client, server) see them, for an identity used on one side.
