@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(protos, ["proto"])?;
     tonic_prost_build::configure()
         .build_transport(false)
+        .codec_path("crate::discovery::codec::LeanCodec")
         .out_dir(PathBuf::from(env::var("OUT_DIR")?))
         .compile_fds(descriptors)?;
     Ok(())

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::{StreamExt, stream::Map};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -152,11 +153,14 @@ struct Discovery {
     store: Arc<Store>,
 }
 
-type Responses = mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>;
+type Answer = Result<DeltaDiscoveryResponse, Status>;
+/// Boxed: a channel keeps room for 32 at a time, and most streams have none to send.
+type Responses = mpsc::Sender<Box<Answer>>;
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Discovery {
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+    type DeltaAggregatedResourcesStream =
+        Map<ReceiverStream<Box<Answer>>, fn(Box<Answer>) -> Answer>;
 
     async fn delta_aggregated_resources(
         &self,
@@ -178,7 +182,8 @@ impl AggregatedDiscoveryService for Discovery {
             // One that expired since the handshake ends at once.
             valid_for.unwrap_or_default(),
         ));
-        Ok(Response::new(ReceiverStream::new(outbound)))
+        let unboxed: fn(Box<Answer>) -> Answer = |answer| *answer;
+        Ok(Response::new(ReceiverStream::new(outbound).map(unboxed)))
     }
 }
 
@@ -213,7 +218,7 @@ async fn follow(
         }
         while let Some(response) = stream.next_response() {
             // Never full: the channel has a place for every response in flight.
-            if responses.try_send(Ok(response)).is_err() {
+            if responses.try_send(Box::new(Ok(response))).is_err() {
                 return;
             }
             store.figures().responses.inc();
@@ -223,7 +228,7 @@ async fn follow(
 
 /// The last that a stream is told; the other side may be gone already.
 fn end(responses: &Responses, status: Status) {
-    let _ = responses.try_send(Err(status));
+    let _ = responses.try_send(Box::new(Err(status)));
 }
 
 fn status(refusal: &Refusal) -> Status {

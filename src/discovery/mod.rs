@@ -3,6 +3,7 @@
 mod backoff;
 pub mod certify;
 mod client;
+mod codec;
 mod connection;
 mod grpc;
 mod kept_identity;
