@@ -26,8 +26,9 @@ use crate::{
 type H1 = http1::SendRequest<RequestBody>;
 type H2 = http2::Sender;
 
-/// Idle HTTP/1.1 connections kept for one endpoint.
-const MAX_IDLE: usize = 256;
+/// Idle HTTP/1.1 connections kept for one endpoint: as many as exchanges may be under way at a
+/// time, or each wave of them would dial a part of its connections anew.
+const MAX_IDLE: usize = 1024;
 /// What an HTTP/1 connection reads ahead, and what it keeps for a peer that does not read, in bytes:
 /// room for the largest head, and for a few system calls' worth of a body.
 pub const H1_BUFFER: usize = 128 << 10;
@@ -100,9 +101,24 @@ impl Peer {
     /// uploads the rest of an abandoned body is left where it is.
     fn take_idle(&self) -> Option<H1> {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|c| !c.sender.is_closed());
-        let at = idle.iter().rposition(|c| c.sender.is_ready())?;
-        Some(idle.remove(at).sender)
+        for at in (0..idle.len()).rev() {
+            if idle[at].sender.is_closed() {
+                idle.remove(at);
+            } else if idle[at].sender.is_ready() {
+                return Some(idle.remove(at).sender);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, sender: H1, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= MAX_IDLE {
+            idle.retain(|c| !c.sender.is_closed());
+        }
+        if idle.len() < MAX_IDLE && !sender.is_closed() {
+            idle.push(Idle { sender, since: now });
+        }
     }
 
     fn take_shared(&self) -> Option<SharedH2> {
@@ -147,13 +163,7 @@ pub struct PooledH1 {
 impl PooledH1 {
     /// Back to the pool once its exchange is over.
     pub fn release(self, now: Instant) {
-        let mut idle = self.peer.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !self.sender.is_closed() {
-            idle.push(Idle {
-                sender: self.sender,
-                since: now,
-            });
-        }
+        self.peer.keep(self.sender, now);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Idle HTTP/1 connections: parked, and in use again without losing or inventing a byte.
 
-use crate::harness::{Mesh, apps, wait};
+use crate::harness::{Mesh, Wire, apps, mesh::Plan, wait};
 
 /// Idle connections that the client's proxy holds without buffers.
 fn parked(mesh: &Mesh) -> u64 {
@@ -76,4 +76,34 @@ fn half_a_head_takes_a_connection_out_of_the_park() {
     wire.send("st: app.test\r\n\r\n");
     let text = wire.response("GET").text();
     assert!(text.starts_with("GET /echo?half "), "{text}");
+}
+
+/// Were fewer connections to the application kept than there are requests at a time, each wave of
+/// them would dial some anew.
+#[test]
+fn a_wave_of_requests_goes_by_the_connections_of_the_last_one() {
+    const WAVE: usize = 300;
+    let app = apps::go();
+    let mesh = Plan::new(app.addr)
+        .policy("{bulkhead: {maxInFlight: 1024}}")
+        .start();
+    let mut control = Wire::connect(app.addr);
+    let mut ask = |path: &str| control.get(&format!("/control/{path}")).text();
+    let mut wires: Vec<_> = (0..WAVE).map(|_| mesh.connect()).collect();
+    let mut wave = |gate: &str| {
+        for wire in &mut wires {
+            wire.send(format!(
+                "GET /hold?gate={gate} HTTP/1.1\r\nHost: app.test\r\n\r\n"
+            ));
+        }
+        wait::until("the wave has come", || {
+            ask(&format!("waiting?gate={gate}")) == WAVE.to_string()
+        });
+        ask(&format!("open?gate={gate}"));
+        for wire in &mut wires {
+            assert_eq!(wire.response("GET").status, 200);
+        }
+        ask("connections")
+    };
+    assert_eq!(wave("first"), wave("second"));
 }
