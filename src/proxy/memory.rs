@@ -1,5 +1,5 @@
 //! Giving memory back to the system: what was freed, for an allocator does so while it is used, and
-//! a proxy whose connections have all gone quiet uses it no more; and code that is not running.
+//! a proxy that has gone quiet uses it no more; and code that is not running.
 #![allow(unsafe_code)]
 
 use std::{fs, io, ops::Range, rc::Rc, time::Duration};
@@ -12,17 +12,40 @@ const GATHER: Duration = Duration::from_millis(100);
 /// Not more often than this: each time costs a millisecond or two, page faults included.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Gives memory back whenever much has been freed: what was freed, and the code that did the work.
-pub async fn trim(freed: Rc<Notify>) {
-    loop {
-        freed.notified().await;
-        tokio::time::sleep(GATHER).await;
+/// A proxy whose requests all come by connections that stay, from another proxy for example, is
+/// quiet after this long without one.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Gives memory back whenever much may have been `freed`, and when nothing goes on any more:
+/// `exchanges` says how many requests there have been.
+pub async fn trim(freed: Rc<Notify>, exchanges: impl Fn() -> u64) {
+    whenever_quiet(freed, exchanges, || {
         // SAFETY: the allocator's own function, which may be called at any time on any thread. It
         // touches nothing that is allocated.
         unsafe { libmimalloc_sys::mi_collect(true) };
         if let Err(error) = drop_code() {
             tracing::debug!(%error, "code that is not running stays resident");
         }
+    })
+    .await;
+}
+
+async fn whenever_quiet(
+    freed: Rc<Notify>,
+    exchanges: impl Fn() -> u64,
+    mut give_back: impl FnMut(),
+) {
+    // What had been done when memory was last given back: then there is no more to give.
+    let mut done = 0;
+    loop {
+        let before = exchanges();
+        match tokio::time::timeout(QUIET, freed.notified()).await {
+            Ok(()) => tokio::time::sleep(GATHER).await,
+            Err(_) if exchanges() == before && before != done => {}
+            Err(_) => continue,
+        }
+        give_back();
+        done = exchanges();
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -64,7 +87,38 @@ fn never_written(maps: &str) -> impl Iterator<Item = Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_given_back_once_after_each_spell_of_work() {
+        let (freed, exchanges, given) = (Rc::new(Notify::new()), Cell::new(0), Cell::new(0));
+        let trimming = whenever_quiet(
+            freed.clone(),
+            || exchanges.get(),
+            || given.update(|n| n + 1),
+        );
+        let mut trimming = std::pin::pin!(trimming);
+        let mut after = async |time: Duration| {
+            assert!(timeout(time, trimming.as_mut()).await.is_err());
+            given.get()
+        };
+        assert_eq!(after(20 * QUIET).await, 0, "nothing was done yet");
+        for _ in 0..20 {
+            exchanges.update(|n| n + 1);
+            assert_eq!(after(QUIET).await, 0, "work goes on");
+        }
+        assert_eq!(after(2 * QUIET).await, 1);
+        assert_eq!(after(20 * QUIET).await, 1, "there is no more to give");
+        freed.notify_one();
+        assert_eq!(after(GATHER).await, 2);
+        freed.notify_one();
+        assert_eq!(after(PAUSE - GATHER).await, 2, "not more often than that");
+        assert_eq!(after(2 * GATHER).await, 3);
+    }
 
     #[test]
     fn what_was_written_is_never_dropped() {

@@ -180,6 +180,8 @@ pub struct Worker {
     pub fallbacks: Cell<u32>,
     /// Told when a connection has ended or is parked, for [`memory::trim`].
     pub freed: Rc<Notify>,
+    /// Requests so far.
+    pub exchanges: Cell<u64>,
     upstreams: RefCell<HashMap<UpstreamKey, Rc<Upstream>>>,
     destinations: RefCell<HashMap<SocketAddr, (Subscription<Destination>, Instant)>>,
     series: RefCell<HashMap<RequestLabels, Arc<RequestSeries>>>,
@@ -208,6 +210,7 @@ impl Worker {
             stale: StaleCache::default(),
             fallbacks: Cell::new(0),
             freed: Rc::default(),
+            exchanges: Cell::new(0),
             upstreams: RefCell::default(),
             destinations: RefCell::default(),
             series: RefCell::default(),
@@ -221,7 +224,9 @@ impl Worker {
             let own = worker.shared.discovery.destination(own);
             tokio::task::spawn_local(follow_zone(Rc::downgrade(&worker), own));
         }
-        tokio::task::spawn_local(memory::trim(worker.freed.clone()));
+        let of = Rc::downgrade(&worker);
+        let exchanges = move || of.upgrade().map_or(0, |worker| worker.exchanges.get());
+        tokio::task::spawn_local(memory::trim(worker.freed.clone(), exchanges));
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), workload));
         worker

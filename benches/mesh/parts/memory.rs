@@ -9,10 +9,11 @@ use crate::{
     setup::{Peer, Topology, Traffic},
 };
 
-/// Until the buffers of the start, or of many first requests, have been given back.
+/// Until the buffers of many first requests have been given back.
 const SETTLE: Duration = Duration::from_secs(2);
-/// The same after the burst: allocators give back in steps.
-const AFTER_BURST: Duration = Duration::from_secs(8);
+/// Until what the start, or a burst, needed has been given back: allocators do so in steps, and
+/// Outrigger only when nothing goes on.
+const QUIET: Duration = Duration::from_secs(16);
 
 pub fn run(run: &mut Run) -> anyhow::Result<()> {
     let counts: &[usize] = match run.scale.quick {
@@ -20,7 +21,7 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
         false => &[1000, 10_000],
     };
     let setups = run.start(&Peer::HTTP[1..], &Topology::two_hops(Traffic::Http1));
-    thread::sleep(SETTLE);
+    thread::sleep(QUIET);
     let setups = run.rounds(named("", setups), 1, |_, setup, _, results| {
         let (idle, own) = (setup.resident()? as f64, setup.anonymous()? as f64);
         let mut add = |case: &str, metric, value| {
@@ -43,7 +44,7 @@ pub fn run(run: &mut Run) -> anyhow::Result<()> {
         }
         Ok(())
     });
-    thread::sleep(AFTER_BURST);
+    thread::sleep(QUIET);
     run.rounds(setups, 1, |_, setup, _, results| {
         let resident = setup.resident()? as f64 / 1e6;
         let case = cases::AFTER_BURST;

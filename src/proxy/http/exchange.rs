@@ -45,6 +45,7 @@ pub async fn handle(
     activity: Option<Arc<Activity>>,
 ) -> Reply {
     let started = host::now();
+    context.worker.exchanges.update(|before| before + 1);
     let open = activity
         .as_ref()
         .map(|activity| activity.begin(!request.body().is_end_stream()));
