@@ -58,7 +58,9 @@ pub fn throughput(run: &mut Run) -> anyhow::Result<()> {
 
 pub fn latency(run: &mut Run) -> anyhow::Result<()> {
     for (traffic, protocol) in PROTOCOLS {
-        let setups = run.start(&Peer::HTTP, &Topology::two_hops(traffic));
+        // The copy loop is the floor: two processes in between, and TLS.
+        let peers = [&Peer::HTTP[..], &[Peer::CopyLoop]].concat();
+        let setups = run.start(&peers, &Topology::two_hops(traffic));
         let connections: &[u32] = match traffic {
             Traffic::Http1 => &[1, 32, 512],
             _ => &[32],

@@ -30,7 +30,8 @@ terminate and originate the same TLS 1.3 with client certificates, and have thei
 otherwise: they do less.
 - Each HTTP/2 and gRPC connection of a client has one exchange under way at a time.
 - *Direct* is client and origin without any proxy. The *rustls copy loop* is tokio's copy with \
-rustls at both ends and nothing else: what TLS itself costs.
+rustls at both ends and nothing else: what TLS itself costs, and for latency the floor, since \
+every proxy puts two processes between client and origin.
 - The *control plane* is the controller's code with a synthetic cluster in place of Kubernetes' \
 watches; the proxies are its own discovery client, one TLS connection each, in this program. In \
 the storm, the controller is killed and started anew, and all come back at once; meanwhile \
