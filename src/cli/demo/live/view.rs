@@ -14,7 +14,7 @@ use super::{
 };
 use crate::cli::demo::{otlp::SpanRecord, plan::Service};
 
-/// `shells` is the file that tells how to look into a pod.
+/// For a terminal of 80 columns or more. `shells` is the file that tells how to look into a pod.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, switches: &Switches, shells: &str) {
     let pods = u16::try_from(model.rows.len()).unwrap_or(u16::MAX);
     let areas: [Rect; 4] = Layout::vertical([
@@ -24,13 +24,13 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, switches: &Switches, shells: &
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    frame.render_widget(topology(shells), areas[0]);
-    frame.render_widget(pods_table(&model.rows), areas[1]);
+    frame.render_widget(topology(), areas[0]);
+    frame.render_widget(pods_table(&model.rows, shells), areas[1]);
     frame.render_widget(waterfall(&model.trace, areas[2].width), areas[2]);
     frame.render_widget(keys(switches), areas[3]);
 }
 
-fn topology(shells: &str) -> Line<'static> {
+fn topology() -> Line<'static> {
     let service = |service: Service| format!("{} ×{}", service.name(), service.replicas());
     Line::from(vec![
         " outrigger ".bold().reversed(),
@@ -42,11 +42,10 @@ fn topology(shells: &str) -> Line<'static> {
             service(Service::Batch)
         )
         .into(),
-        format!("   shells: {shells}").dim(),
     ])
 }
 
-fn pods_table(rows: &[Row]) -> Table<'_> {
+fn pods_table<'a>(rows: &'a [Row], shells: &str) -> Table<'a> {
     let titles = [
         "pod",
         "address",
@@ -58,10 +57,12 @@ fn pods_table(rows: &[Row]) -> Table<'_> {
         "in flight",
         "away/s",
     ];
-    let widths = [10, 13, 7, 7, 10, 10, 4, 12, 7].map(Constraint::Length);
+    let widths = [9, 11, 5, 5, 9, 9, 3, 9, 6].map(Constraint::Length);
+    let block = Block::bordered().title(" pods ");
+    let block = block.title_bottom(Line::from(format!(" shells: {shells} ")).dim());
     Table::new(rows.iter().map(pod_row), widths)
         .header(TableRow::new(titles).style(Style::new().bold()))
-        .block(Block::bordered().title(" pods "))
+        .block(block)
 }
 
 fn pod_row(row: &Row) -> TableRow<'_> {
@@ -138,7 +139,6 @@ fn keys(switches: &Switches) -> Line<'static> {
         } else {
             text.into()
         });
-        spans.push(" ".into());
     }
     spans.push(" q quit".dim());
     Line::from(spans)
@@ -187,25 +187,32 @@ mod tests {
             span("stock", 10, 12),
         ];
         let model = Model::showing(rows, trace, Instant::now());
-        let mut terminal = Terminal::new(TestBackend::new(96, 14)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(80, 14)).unwrap();
         terminal
-            .draw(|frame| draw(frame, &model, &Switches::default(), "/tmp/shells"))
+            .draw(|frame| {
+                draw(
+                    frame,
+                    &model,
+                    &Switches::default(),
+                    "/tmp/outrigger-demo-4711/shells",
+                )
+            })
             .unwrap();
         insta::assert_snapshot!(terminal.backend(), @r#"
-        " outrigger   visitor → web ×2 → orders ×3 → stock ×3 ← batch ×1   shells: /tmp/shells           "
-        "┌ pods ────────────────────────────────────────────────────────────────────────────────────────┐"
-        "│pod        address       req/s   5xx/s   by mesh/s  breaker    out  in flight    away/s       │"
-        "│web-1      198.18.1.1    10.0    ·       ·          closed          3/256        ·            │"
-        "│orders-1   198.18.1.1    6.7     2.5     ·          open       1    3/256        ·            │"
-        "└──────────────────────────────────────────────────────────────────────────────────────────────┘"
-        "┌ last trace: 4bf92f3577b34da6a3ce929d0e0e4736 ────────────────────────────────────────────────┐"
-        "│web       ███████████████████████████████████████████████████████████████████████ 20.0 ms     │"
-        "│orders                     ████████████████████████████████████ 10.0 ms                       │"
-        "│stock                                        ███████ 2.0 ms                                   │"
-        "│                                                                                              │"
-        "│                                                                                              │"
-        "└──────────────────────────────────────────────────────────────────────────────────────────────┘"
-        " f stock fails   s stock is slow   n noisy batch   b bulkhead per caller   q quit               "
+        " outrigger   visitor → web ×2 → orders ×3 → stock ×3 ← batch ×1                 "
+        "┌ pods ────────────────────────────────────────────────────────────────────────┐"
+        "│pod       address     req/s 5xx/s by mesh/s breaker   out in flight away/s    │"
+        "│web-1     198.18.1.1  10.0  ·     ·         closed        3/256     ·         │"
+        "│orders-1  198.18.1.1  6.7   2.5   ·         open      1   3/256     ·         │"
+        "└ shells: /tmp/outrigger-demo-4711/shells ─────────────────────────────────────┘"
+        "┌ last trace: 4bf92f3577b34da6a3ce929d0e0e4736 ────────────────────────────────┐"
+        "│web       ███████████████████████████████████████████████████████ 20.0 ms     │"
+        "│orders                 ████████████████████████████ 10.0 ms                   │"
+        "│stock                                ██████ 2.0 ms                            │"
+        "│                                                                              │"
+        "│                                                                              │"
+        "└──────────────────────────────────────────────────────────────────────────────┘"
+        " f stock fails  s stock is slow  n noisy batch  b bulkhead per caller  q quit   "
         "#);
     }
 }
