@@ -1,6 +1,10 @@
 //! The nodes themselves, where they are network namespaces of this machine.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use super::cluster;
 
@@ -15,7 +19,8 @@ pub fn second_node() -> Option<SecondNode> {
     }
     // Removed too when only half of it came up.
     let node = SecondNode(());
-    run(&["up", "--nodes", "2"]);
+    let up = run(&["up", "--nodes", "2"]);
+    assert!(up.status.success(), "no second node: {up:?}");
     Some(node)
 }
 
@@ -27,18 +32,18 @@ impl SecondNode {
 
 impl Drop for SecondNode {
     fn drop(&mut self) {
-        run(&["down", "2"]);
+        // A panic while another unwinds would end the process without a word.
+        let down = run(&["down", "2"]);
+        if !down.status.success() {
+            eprintln!("the second node is still there: {down:?}");
+        }
     }
 }
 
-fn run(arguments: &[&str]) {
+fn run(arguments: &[&str]) -> Output {
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/cluster");
     let output = Command::new(program).args(arguments).output();
-    let output = output.expect("e2e/cluster is in the checkout");
-    // A panic while another unwinds would end the process without a word.
-    if !output.status.success() {
-        eprintln!("e2e/cluster {arguments:?}: {output:?}");
-    }
+    output.expect("e2e/cluster is in the checkout")
 }
 
 /// Kills, without a word, the processes in pods whose command line ends with `command`, and says

@@ -23,7 +23,11 @@ start_node() { # N
   wait_for 60 "node$node registers and gets addresses for its pods" node_pod_ranges "$node"
   configure_cni "$node"
   start_kube_proxy "$node"
+  : >"$(node_mark "$node")"
 }
+
+# There once node N has come up whole.
+node_mark() { echo "$state/node$1/up"; } # N
 
 start_containerd() { # N
   local node=$1 directory=$state/node$1 programs
@@ -62,11 +66,12 @@ END
   node_ctr "$node" images import "$cache/images/pause.tar" >/dev/null
 }
 
-# Gives node N the images that the first node has, so that pods may run on either.
+# Gives node N the images that the first node has, so that pods may run on either. Without --local the
+# export may end, as if all were well, before its last bytes are written.
 copy_images() { # N
   local names=()
   mapfile -t names < <(node_ctr 1 images list --quiet | grep -v ^sha256:)
-  node_ctr 1 images export - "${names[@]}" | node_ctr "$1" images import - >/dev/null
+  node_ctr 1 images export --local - "${names[@]}" | node_ctr "$1" images import - >/dev/null
 }
 
 make_pause_image() {
@@ -158,9 +163,10 @@ END
 # Removes node N, but the first, which has the control plane.
 remove_node() { # N
   [ "$1" -gt 1 ] && [ -d "$state/node$1" ] || die "there is no node $1 that could be removed"
+  # One that has come up only half is not known to the cluster.
   cluster_kubectl drain "node$1" --ignore-daemonsets --delete-emptydir-data --force --timeout 60s >&2 || true
   stop_node "$1"
-  cluster_kubectl delete node "node$1" >&2
+  cluster_kubectl delete node "node$1" --ignore-not-found >&2
   unmount_below "$state/node$1"
   rm -rf --one-file-system "$state/node$1"
 }

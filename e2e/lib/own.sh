@@ -25,11 +25,11 @@ own_up() {
   link_programs
   own_healthy || { own_down; start_first_node; }
   for ((node = 2; node <= nodes; node++)); do
-    if [ ! -d "$state/node$node" ]; then
-      let_machine_forward
-      say "starting node$node"
-      start_node "$node"
-    fi
+    [ ! -e "$(node_mark "$node")" ] || continue
+    [ ! -d "$state/node$node" ] || remove_node "$node"
+    let_machine_forward
+    say "starting node$node"
+    start_node "$node"
   done
   wait_for 60 "every node is ready" nodes_ready "$nodes"
   own_status
