@@ -8,10 +8,13 @@
 /// begins like one.
 pub const MAX_LOOK_AHEAD: usize = 2 * 1024;
 
-/// The longest method: the longest registered one has 17 bytes.
-const MAX_METHOD: usize = 32;
-/// Empty lines before a request are skipped (RFC 9112 2.2), up to this many bytes.
+/// Empty lines before a request are skipped (RFC 9112 2.2), up to this many bytes. What has more of
+/// them is HTTP as well, for some servers skip any number.
 const MAX_EMPTY_LINES: usize = 8;
+/// The methods that servers know: half of one, and nothing more for a while, is HTTP that stalls.
+const METHODS: [&[u8]; 9] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT",
+];
 /// RFC 9113 3.4.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
@@ -55,6 +58,21 @@ pub fn is_http2_server(bytes: &[u8]) -> bool {
     length.is_multiple_of(SETTING) && (*kind, *flags, *stream) == (0x04, 0, [0; 4])
 }
 
+/// Whether a client that has said no more for a while stopped in the middle of a request: its first
+/// word is the beginning of a known method, or the whole of one and a blank after it.
+pub fn is_half_a_request(bytes: &[u8]) -> bool {
+    let empty_lines = bytes
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    let line = &bytes[empty_lines.count()..];
+    let method = line.iter().take_while(|byte| is_token(**byte)).count();
+    match line.get(method) {
+        None => method > 0 && METHODS.iter().any(|known| known.starts_with(line)),
+        Some(b' ' | b'\t') => METHODS.contains(&&line[..method]),
+        Some(_) => false,
+    }
+}
+
 /// A method, a space, and `HTTP/` after another one in the same line. The method alone is no
 /// sign: Redis too knows `GET key`.
 fn detect_http1(bytes: &[u8]) -> Detected {
@@ -63,15 +81,14 @@ fn detect_http1(bytes: &[u8]) -> Detected {
         .take_while(|byte| matches!(byte, b'\r' | b'\n'))
         .count();
     if empty_lines > MAX_EMPTY_LINES {
-        return Detected::Opaque;
+        return Detected::Http1;
     }
+    let full = bytes.len() == MAX_LOOK_AHEAD;
     let line = &bytes[empty_lines..];
     let method = line.iter().take_while(|byte| is_token(**byte)).count();
     match line.get(method) {
-        None if method <= MAX_METHOD => Detected::NeedMore,
-        Some(b' ' | b'\t') if (1..=MAX_METHOD).contains(&method) => {
-            detect_version(&line[method..], bytes.len() == MAX_LOOK_AHEAD)
-        }
+        None if !full => Detected::NeedMore,
+        Some(b' ' | b'\t') if method > 0 => detect_version(&line[method..], full),
         _ => Detected::Opaque,
     }
 }
@@ -150,7 +167,12 @@ mod tests {
             (b"AMQP\0\0\x09\x01", Opaque),
             (b"\x10\x0e\0\x04MQTT", Opaque),
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Opaque),
-            (b"\r\n\r\n\r\n\r\n\r\n", Opaque),
+            // More empty lines than hyper skips, but not more than every server does.
+            (b"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n", Http1),
+            (
+                b"A-METHOD-OF-MORE-THAN-THIRTY-TWO-BYTES / HTTP/1.1\r\n",
+                Http1,
+            ),
         ];
         for (bytes, expected) in cases {
             let text = bytes.escape_ascii();
@@ -166,9 +188,21 @@ mod tests {
             ("GET /", Detected::Http1, MAX_LOOK_AHEAD),
             ("GET http://shop/", Detected::Http1, MAX_LOOK_AHEAD),
             ("GET a", Detected::Opaque, MAX_LOOK_AHEAD),
-            ("", Detected::Opaque, MAX_METHOD + 1),
+            ("", Detected::Opaque, MAX_LOOK_AHEAD),
         ] {
             assert_eq!(one_at_a_time(&long(start)), (expected, after), "{start}");
+        }
+    }
+
+    #[test]
+    fn half_a_request_is_no_word_of_another_protocol() {
+        for half in ["G", "GE", "GET", "GET ", "GET /a", "\r\nPOST", "OPTIONS\t*"] {
+            assert!(is_half_a_request(half.as_bytes()), "{half:?}");
+        }
+        for word in [
+            "", "\r\n", "QUIT", "get", "GETS", "GETS key", "GE\0", "HELO a",
+        ] {
+            assert!(!is_half_a_request(word.as_bytes()), "{word:?}");
         }
     }
 

@@ -54,7 +54,7 @@ pub async fn handle(
     let connection = Inbound {
         upstream: worker.local(dst, protocol, &workload.policy),
         protocol,
-        mtls: worker.mtls(&workload),
+        mtls: worker.own.mtls(&workload),
         worker,
         workload,
         from,
@@ -106,7 +106,16 @@ impl Inbound {
     fn may_dial_at_once(&self) -> bool {
         self.mtls == MtlsMode::Permissive
             && !self.protocol.is_http()
-            && self.worker.own.takes_bytes(None, self.port())
+            && self.worker.own.lets_pass(&self.bytes_of(None))
+    }
+
+    /// What an opaque connection is to the access rules.
+    fn bytes_of<'a>(&self, caller: Option<&'a SpiffeId>) -> Call<'a> {
+        Call {
+            caller,
+            port: self.port(),
+            http: None,
+        }
     }
 
     fn port(&self) -> u16 {
@@ -217,12 +226,40 @@ impl Inbound {
         let session = tls.get_ref().1;
         let caller = peer_id(session);
         let alpn = session.alpn_protocol().and_then(Alpn::from_bytes);
-        let stream = Stream::Accepted(Box::new(tls));
+        let stream = Stream::Accepted(Box::new(Rewind::new(Bytes::new(), tls)));
         match alpn {
             Some(Alpn::H2) => self.http(stream, Version::H2, caller).await,
             Some(Alpn::H1) => self.http(stream, Version::H1, caller).await,
+            Some(Alpn::Tcp) if self.protocol.is_http() => {
+                Box::pin(self.bytes_at_http(stream, caller)).await;
+            }
             Some(Alpn::Tcp) => Box::pin(self.opaque(stream, None, caller)).await,
             None => self.refused(Reason::TlsFailed, "no protocol of the mesh was agreed on"),
+        }
+    }
+
+    /// A peer that says nothing of HTTP gains nothing by it at a port that speaks HTTP.
+    async fn bytes_at_http(self, mut stream: Stream, caller: Option<SpiffeId>) {
+        let opening = sniff::recognise(&mut stream, &mut BytesMut::new()).await;
+        match opening {
+            Ok(Opening::Http1(bytes)) => {
+                self.http(stream.preceded_by(bytes), Version::H1, caller)
+                    .await;
+            }
+            Ok(Opening::Http2(bytes)) => {
+                self.http(stream.preceded_by(bytes), Version::H2, caller)
+                    .await;
+            }
+            // The application's own, inside the mesh's.
+            Ok(Opening::Tls(bytes)) => self.opaque(stream.preceded_by(bytes), None, caller).await,
+            Ok(Opening::Opaque(..)) => {
+                self.refused(Reason::BadRequest, NOT_HTTP);
+                stream.reset();
+            }
+            Ok(Opening::Closed) => {}
+            Err(error) => {
+                tracing::debug!(%error, "the client left before it said what it wants");
+            }
         }
     }
 
@@ -241,11 +278,7 @@ impl Inbound {
 
     async fn opaque(mut self, client: Stream, server: Option<Stream>, caller: Option<SpiffeId>) {
         self.open.speaks(ConnectionProtocol::Tcp);
-        let call = Call {
-            caller: caller.as_ref(),
-            port: self.port(),
-            http: None,
-        };
+        let call = self.bytes_of(caller.as_ref());
         let series = self.worker.tcp_series(Direction::Inbound, &self.upstream);
         match self.worker.own.decide(&call) {
             Verdict::Allowed => {}
@@ -267,7 +300,7 @@ impl Inbound {
         };
         tokio::select! {
             biased;
-            () = self.worker.own.until_denied(call.caller, call.port) => {
+            () = self.worker.own.until_denied(&call) => {
                 self.refused(Reason::AccessDenied, "a changed policy no longer allows this caller");
             }
             () = join(&series, client, server) => {}

@@ -15,18 +15,25 @@ use crate::{
     identity::{TlsFailure, describe_tls_failure},
 };
 
-/// A TCP connection whose first bytes were already read to recognise its protocol: they are
-/// read again first.
-pub struct Rewind {
+/// A connection whose first bytes were already read to recognise its protocol: they are read
+/// again first.
+pub struct Rewind<S = TcpStream> {
     prefix: Bytes,
-    inner: TcpStream,
+    inner: S,
 }
 
-impl Rewind {
-    pub fn new(prefix: Bytes, inner: TcpStream) -> Self {
+impl<S> Rewind<S> {
+    pub fn new(prefix: Bytes, inner: S) -> Self {
         Self { prefix, inner }
     }
 
+    fn precede(&mut self, prefix: Bytes) {
+        debug_assert!(self.prefix.is_empty(), "read before what follows it");
+        self.prefix = prefix;
+    }
+}
+
+impl Rewind {
     /// Waits until there is something to read, the connection's end included.
     async fn readable(&self) -> io::Result<()> {
         if !self.prefix.is_empty() {
@@ -36,7 +43,7 @@ impl Rewind {
     }
 }
 
-impl AsyncRead for Rewind {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +59,7 @@ impl AsyncRead for Rewind {
     }
 }
 
-impl AsyncWrite for Rewind {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -86,7 +93,7 @@ impl AsyncWrite for Rewind {
 /// applications are plain and should not pay for the size of the others.
 pub enum Stream {
     Plain(Rewind),
-    Accepted(Box<server::TlsStream<Rewind>>),
+    Accepted(Box<Rewind<server::TlsStream<Rewind>>>),
     Dialled(Box<client::TlsStream<TcpStream>>),
 }
 
@@ -95,7 +102,7 @@ impl Stream {
     pub fn reset(self) {
         let tcp = match &self {
             Stream::Plain(io) => &io.inner,
-            Stream::Accepted(tls) => &tls.get_ref().0.inner,
+            Stream::Accepted(tls) => &tls.inner.get_ref().0.inner,
             Stream::Dialled(tls) => tls.get_ref().0,
         };
         if let Err(error) = net::reset_on_close(tcp) {
@@ -116,11 +123,12 @@ impl Stream {
         }
     }
 
-    /// The stream again after `prefix` was read from it in vain. For plain connections.
+    /// The stream again after `prefix` was read from it in vain. For connections that were accepted.
     pub fn preceded_by(mut self, prefix: Bytes) -> Self {
-        if let Stream::Plain(io) = &mut self {
-            debug_assert!(io.prefix.is_empty(), "read before what follows it");
-            io.prefix = prefix;
+        match &mut self {
+            Stream::Plain(io) => io.precede(prefix),
+            Stream::Accepted(tls) => tls.precede(prefix),
+            Stream::Dialled(_) => debug_assert!(prefix.is_empty(), "nobody reads ahead of these"),
         }
         self
     }

@@ -11,7 +11,10 @@ use std::{
 
 use crate::{
     access::{Call, Table, Verdict},
-    discovery::{State, Subscription, model::Workload},
+    discovery::{
+        State, Subscription,
+        model::{MtlsMode, Workload},
+    },
     host,
     identity::SpiffeId,
 };
@@ -35,6 +38,8 @@ pub struct Own {
 pub struct OwnWorkload {
     said: Subscription<Workload>,
     trust_domain: String,
+    /// What the proxy's own command line says.
+    mtls: MtlsMode,
     now: RefCell<Option<Rc<Own>>>,
     logged: RefCell<HashMap<Logged, Instant>>,
 }
@@ -43,10 +48,11 @@ pub struct OwnWorkload {
 type Logged = (Option<SpiffeId>, u16, bool);
 
 impl OwnWorkload {
-    pub fn new(said: Subscription<Workload>, trust_domain: &str) -> Self {
+    pub fn new(said: Subscription<Workload>, trust_domain: &str, mtls: MtlsMode) -> Self {
         let own = Self {
             said,
             trust_domain: trust_domain.to_owned(),
+            mtls,
             now: RefCell::default(),
             logged: RefCell::default(),
         };
@@ -102,25 +108,38 @@ impl OwnWorkload {
         verdict
     }
 
-    /// Whether an opaque connection of this caller would pass; logs nothing.
-    pub fn takes_bytes(&self, caller: Option<&SpiffeId>, port: u16) -> bool {
-        let call = Call {
-            caller,
-            port,
-            http: None,
-        };
-        let passes = |table: &Table| table.decide(&call) != Verdict::Denied;
+    /// How plaintext from the network is met: the stricter of what the control plane and the
+    /// command line say.
+    pub fn mtls(&self, workload: &Workload) -> MtlsMode {
+        match (self.mtls, workload.mtls) {
+            (MtlsMode::Permissive, MtlsMode::Permissive) => MtlsMode::Permissive,
+            _ => MtlsMode::Strict,
+        }
+    }
+
+    /// Whether a caller without identity is turned away, whatever it calls.
+    pub fn refuses_plaintext(&self) -> bool {
+        let own = self.now();
+        own.is_none_or(|own| self.mtls(&own.workload) == MtlsMode::Strict)
+    }
+
+    /// Whether a call would pass; logs nothing.
+    pub fn lets_pass(&self, call: &Call<'_>) -> bool {
+        if call.caller.is_none() && self.refuses_plaintext() {
+            return false;
+        }
+        let passes = |table: &Table| table.decide(call) != Verdict::Denied;
         let own = self.now();
         own.is_some_and(|own| own.access.as_ref().is_none_or(passes))
     }
 
-    /// Returns when the rules no longer let an opaque connection pass.
-    pub async fn until_denied(&self, caller: Option<&SpiffeId>, port: u16) {
+    /// Returns when the rules no longer let a connection go on that began with this call.
+    pub async fn until_denied(&self, call: &Call<'_>) {
         let mut said = self.said.clone();
         loop {
             said.changed().await;
             self.refresh();
-            if !self.takes_bytes(caller, port) {
+            if !self.lets_pass(call) {
                 return;
             }
         }

@@ -6,18 +6,18 @@
 use std::{io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    detect::{Detected, detect, is_http2_server},
+    detect::{Detected, detect, is_half_a_request, is_http2_server},
     io::Stream,
 };
 use crate::host::net::TcpStream;
 
 /// Most clients speak within a round trip; dialling earlier would open connections for nothing.
 const GRACE: Duration = Duration::from_millis(2);
-/// A text protocol may say a word without a line end and wait for an answer: HTTP and TLS never
-/// stop in the middle for so long.
+/// A text protocol may say a word without a line end and wait for an answer. Half a request that
+/// stops for so long is HTTP all the same: a pause must not lead past the policies.
 const HALF_A_WORD: Duration = Duration::from_secs(2);
 /// The most that is read before the protocol must be known.
 const MAX_READ: usize = 16 * 1024;
@@ -116,16 +116,19 @@ pub fn client_gone<E>(error: io::Error) -> OpenError<E> {
 }
 
 /// Reads until the client's protocol is certain, however small the pieces. A client that stops in
-/// the middle of a word is carried as it is.
+/// the middle of a word that begins no request is carried as it is.
 ///
 /// # Errors
 /// When the connection breaks, or the client is silent or dribbles for too long.
-pub async fn recognise(client: &mut TcpStream, read: &mut BytesMut) -> io::Result<Opening> {
+pub async fn recognise(
+    client: &mut (impl AsyncRead + Unpin),
+    read: &mut BytesMut,
+) -> io::Result<Opening> {
     recognise_within(client, read, PATIENCE).await
 }
 
 async fn recognise_within(
-    client: &mut TcpStream,
+    client: &mut (impl AsyncRead + Unpin),
     read: &mut BytesMut,
     patience: Patience,
 ) -> io::Result<Opening> {
@@ -138,7 +141,10 @@ async fn recognise_within(
 }
 
 /// With a first byte read.
-async fn until_certain(client: &mut TcpStream, read: &mut BytesMut) -> io::Result<Opening> {
+async fn until_certain(
+    client: &mut (impl AsyncRead + Unpin),
+    read: &mut BytesMut,
+) -> io::Result<Opening> {
     loop {
         let detected = detect(read);
         let bytes = |read: &mut BytesMut| read.split().freeze();
@@ -146,6 +152,7 @@ async fn until_certain(client: &mut TcpStream, read: &mut BytesMut) -> io::Resul
             Detected::NeedMore if read.len() < MAX_READ => {
                 let more = tokio::time::timeout(HALF_A_WORD, client.read_buf(read)).await;
                 match more.unwrap_or(Ok(0))? {
+                    0 if is_half_a_request(read) => Opening::Http1(bytes(read)),
                     0 => Opening::Opaque(bytes(read), None),
                     _ => continue,
                 }
@@ -196,6 +203,18 @@ mod tests {
         let opening = recognise_within(&mut client, &mut read, patience).await;
         assert_eq!(opening.err().unwrap().kind(), io::ErrorKind::TimedOut);
         assert_eq!(&*read, b"GET /", "read, and waited for more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_does_not_make_half_a_request_opaque() {
+        for (said, is_http) in [("GE", true), ("POST /a HT", true), ("QUI", false)] {
+            let (mut client, mut far) = tokio::io::duplex(64);
+            far.write_all(said.as_bytes()).await.unwrap();
+            let opening = recognise(&mut client, &mut BytesMut::new()).await.unwrap();
+            let found = matches!(opening, Opening::Http1(_));
+            assert_eq!(found, is_http, "{said}");
+            assert!(is_http || matches!(opening, Opening::Opaque(..)), "{said}");
+        }
     }
 
     #[tokio::test]

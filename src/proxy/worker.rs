@@ -27,9 +27,7 @@ use super::{
 use crate::{
     discovery::{
         DiscoveryClient, State, Subscription,
-        model::{
-            Destination, Endpoint, Endpoints, MtlsMode, Protocol, Service, ServiceKey, Workload,
-        },
+        model::{Destination, Endpoint, Endpoints, Protocol, Service, ServiceKey, Workload},
         resource::Resource,
     },
     host,
@@ -202,7 +200,11 @@ impl Worker {
         ));
         let identity = &shared.config.identity;
         let workload = shared.discovery.workload(identity);
-        let own = OwnWorkload::new(workload.clone(), identity.trust_domain());
+        let own = OwnWorkload::new(
+            workload.clone(),
+            identity.trust_domain(),
+            shared.config.mtls,
+        );
         let worker = Rc::new(Self {
             shared,
             pool,
@@ -230,15 +232,6 @@ impl Worker {
         tokio::task::spawn_local(sweep(Rc::downgrade(&worker)));
         tokio::task::spawn_local(follow_workload(Rc::downgrade(&worker), workload));
         worker
-    }
-
-    /// How plaintext from the network is met: the stricter of what the control plane and the
-    /// proxy's own command line say.
-    pub fn mtls(&self, workload: &Workload) -> MtlsMode {
-        match (self.shared.config.mtls, workload.mtls) {
-            (MtlsMode::Permissive, MtlsMode::Permissive) => MtlsMode::Permissive,
-            _ => MtlsMode::Strict,
-        }
     }
 
     /// What an address stands for. While nothing is known of it, it is forwarded as it is.

@@ -234,6 +234,52 @@ fn a_change_holds_for_open_connections() {
     });
 }
 
+#[test]
+fn plaintext_that_was_let_in_ends_when_the_workload_gets_strict() {
+    let strict = |mesh: &Mesh| {
+        mesh.edit_registry(
+            "serviceAccount: server, token",
+            "serviceAccount: server, mtls: strict, token",
+        );
+    };
+    let (app, _) = greeter();
+    let bytes = Plan::new(app).protocol("tcp").start();
+    let mut open = Wire::connect(bytes.inbound);
+    speaks(&mut open);
+    let mut of_the_mesh = bytes.connect();
+    speaks(&mut of_the_mesh);
+    strict(&bytes);
+    assert!(is_cut(&mut open));
+    of_the_mesh.send("ping\r\n");
+    assert_eq!(of_the_mesh.take_until("\r\n"), "ping\r\n");
+
+    let web = apps::go();
+    let http = Plan::new(web.addr).start();
+    let mut kept = Wire::connect(http.inbound);
+    assert_eq!(reason(&kept.get("/echo")), (200, None));
+    strict(&http);
+    let refused = (403, Some("plaintext-refused".into()));
+    wait::until("the kept connection is refused", || {
+        reason(&kept.get("/echo")) == refused
+    });
+}
+
+#[test]
+fn an_upgraded_connection_ends_when_its_request_is_no_longer_allowed() {
+    let app = apps::python_app("websocket_server.py");
+    let access = CLIENT_READS.replace("prefix: /echo", "prefix: /chat");
+    let mesh = Plan::new(app.addr).protocol("http").access(&access).start();
+    let mut wire = mesh.connect();
+    wire.send(
+        "GET /chat HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let head = wire.take_until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    mesh.edit_registry("prefix: /chat", "prefix: /other");
+    assert!(is_cut(&mut wire));
+}
+
 fn metrics(mesh: &Mesh) -> String {
     mesh.server
         .admin("/metrics")

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, rc::Rc};
 
-use http::request;
+use http::{Method, request};
 
 use super::{reply::Refusal, settle::Exchange};
 use crate::{
@@ -23,20 +23,38 @@ pub struct Context {
 }
 
 impl Context {
+    /// What a request is to the access rules.
+    fn call<'a>(&'a self, method: &'a Method, path: &'a str) -> Call<'a> {
+        Call {
+            caller: self.caller.as_ref(),
+            port: self.upstream.port(),
+            http: Some(Http { method, path }),
+        }
+    }
+
+    /// Returns when the rules no longer let a connection go on that a request has switched to
+    /// another protocol.
+    pub async fn until_denied(&self, method: &Method, path: &str) {
+        match self.direction {
+            Direction::Outbound => std::future::pending().await,
+            Direction::Inbound => {
+                let call = self.call(method, path);
+                self.worker.own.until_denied(&call).await;
+            }
+        }
+    }
+
     /// Whether the access rules of the own workload let a request pass, as they are now: a change
     /// holds for connections that are open.
     pub fn admit(&self, exchange: &Exchange, parts: &request::Parts) -> Result<(), Refusal> {
         if self.direction == Direction::Outbound {
             return Ok(());
         }
-        let call = Call {
-            caller: self.caller.as_ref(),
-            port: self.upstream.port(),
-            http: Some(Http {
-                method: &parts.method,
-                path: parts.uri.path(),
-            }),
-        };
+        if self.caller.is_none() && self.worker.own.refuses_plaintext() {
+            let detail = "the workload takes mesh TLS only";
+            return Err(Refusal::new(Reason::PlaintextRefused, detail));
+        }
+        let call = self.call(&parts.method, parts.uri.path());
         match self.worker.own.decide(&call) {
             Verdict::Allowed => Ok(()),
             Verdict::Audited => {

@@ -326,7 +326,8 @@ impl<'a> Routed<'a> {
             }
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return upgrade::switch(exchange, response, client).map(Answer::Local);
+            return upgrade::switch(exchange, self.context, parts, response, client)
+                .map(Answer::Local);
         }
         head::strip_hop_by_hop(response.headers_mut(), head::Upgrade::Strip);
         if let Some(route) = self.route {

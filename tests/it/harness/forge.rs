@@ -139,9 +139,9 @@ pub struct Shown {
 }
 
 impl Shown {
-    fn openssl(&self, role: &str) -> Command {
+    fn openssl(&self, role: &str, alpn: &str) -> Command {
         let mut openssl = command("openssl");
-        openssl.args([role, "-tls1_3", "-alpn", "or-h2", "-cert"]);
+        openssl.args([role, "-tls1_3", "-alpn", alpn, "-cert"]);
         openssl.arg(&self.leaf).arg("-key").arg(&self.key);
         openssl.arg("-cert_chain").arg(&self.chain);
         openssl
@@ -149,7 +149,12 @@ impl Shown {
 
     /// A client of the mesh that shows it, and believes whatever it is shown.
     pub fn client(&self, to: SocketAddr) -> Command {
-        let mut client = self.openssl("s_client");
+        self.client_of(to, "or-h2")
+    }
+
+    /// The same, which says that it speaks the protocol of this ALPN name.
+    pub fn client_of(&self, to: SocketAddr, alpn: &str) -> Command {
+        let mut client = self.openssl("s_client", alpn);
         // Without -ign_eof it leaves before it hears what becomes of its certificate.
         client.args(["-ign_eof", "-connect", &to.to_string()]);
         client
@@ -158,7 +163,7 @@ impl Shown {
     /// An endpoint of the mesh that shows it, and believes whatever it is shown.
     pub fn server(&self) -> (SocketAddr, Process) {
         let addr = free_addr();
-        let mut server = self.openssl("s_server");
+        let mut server = self.openssl("s_server", "or-h2");
         server.args(["-www", "-verify", "1", "-accept", &addr.to_string()]);
         let mut process = Process::start("openssl s_server", &mut server);
         wait::until("openssl listens", || {
