@@ -1,12 +1,12 @@
 use arbitrary::{Result, Unstructured};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Version,
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
     header::{self, HOST},
     request::Parts,
-    uri::{Authority, Scheme},
+    uri::{Authority, PathAndQuery, Scheme},
 };
 
-use crate::proxy::head::{Upgrade, host, strip_hop_by_hop, to_http1, to_http2, validate};
+use crate::proxy::head::{Http2Target, Upgrade, host, strip_hop_by_hop, to_http1, validate};
 
 const METHODS: [&str; 5] = ["GET", "POST", "OPTIONS", "CONNECT", "BREW"];
 const TARGETS: [&str; 12] = [
@@ -137,11 +137,22 @@ fn check_stripped(before: &HeaderMap, after: &HeaderMap, upgrade: Upgrade) {
     assert!(after.len() <= before.len() + 1, "nothing is invented");
 }
 
+/// The request as the next proxy reads it.
+fn as_http2(parts: &Parts, default: &Authority) -> Parts {
+    let target = Http2Target::of(parts, default);
+    let authority = target.authority.parse::<Authority>().expect("an authority");
+    let path: PathAndQuery = target.path.parse().expect("a path");
+    let mut h2 = parts.clone();
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    h2.uri = uri.path_and_query(path).build().expect("all three parts are present");
+    h2.headers.remove(HOST);
+    h2
+}
+
 /// Both writings have the host, the path and the other headers of the original.
 fn check_versions(parts: &Parts) {
     let default = Authority::from_static("default.test");
-    let mut h2 = parts.clone();
-    to_http2(&mut h2, &Scheme::HTTP, &default);
+    let h2 = as_http2(parts, &default);
     let mut back = h2.clone();
     to_http1(&mut back);
     let mut h1 = parts.clone();

@@ -1,15 +1,17 @@
 //! The head of a message between two connections: which requests are refused, what belongs to
 //! one connection only, and how a host is written in HTTP/1 and in HTTP/2.
 //!
-//! What hyper 1.12 does before us, so that it is not done twice:
+//! What is done before us, by hyper 1.12 and in HTTP/2, so that it is not done twice:
 //! * HTTP/1: refuses obs-fold, bare CR, whitespace before the colon, differing or invalid
 //!   Content-Length, Transfer-Encoding in HTTP/1.0 and one that does not end in `chunked`.
 //!   What it repairs unseen is found in the bytes (`http/framing.rs`): Content-Length beside
 //!   Transfer-Encoding, the same Content-Length twice, a bare LF, a fragment. A second
 //!   Transfer-Encoding line it takes where the last ends in `chunked`: refused below.
-//! * HTTP/2 (h2 0.4): refuses connection headers, TE other than `trailers`, repeated or late
-//!   pseudo headers, and a malformed `:authority` or `:path`.
+//! * HTTP/2 (`http/http2/proto/`) refuses connection headers, TE other than `trailers`, repeated or
+//!   late pseudo headers, and a malformed `:authority` or `:path`.
 //! * Neither looks at `Host`: that is done here.
+
+use std::borrow::Cow;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
@@ -172,7 +174,7 @@ pub fn without_port(authority: &str) -> &str {
 }
 
 /// Headers that concern one connection (RFC 9110 7.6.1), whether or not `Connection` names them.
-const HOP_BY_HOP: [HeaderName; 6] = [
+static HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
@@ -184,7 +186,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 
 /// Never removed because `Connection` names them (RFC 9110 7.6.1 forbids to name such fields):
 /// a client could take from a request what its next reader decides by.
-const END_TO_END: [HeaderName; 6] = [
+static END_TO_END: [HeaderName; 6] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
@@ -285,19 +287,29 @@ pub fn to_http1(request: &mut Parts) {
     }
 }
 
-/// Writes a validated request as HTTP/2 has it: the host in `:authority`, `scheme` beside it.
-/// A request that names no host (HTTP/1.0) is for `default_host`.
-pub fn to_http2(request: &mut Parts, scheme: &Scheme, default_host: &Authority) {
-    request.version = Version::HTTP_2;
-    let header = request.headers.remove(HOST);
-    let header = header.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let path = path_and_query(&request.uri);
-    let mut parts = std::mem::take(&mut request.uri).into_parts();
-    let authority = parts.authority.or(header);
-    parts.authority = Some(authority.unwrap_or_else(|| default_host.clone()));
-    parts.scheme = Some(scheme.clone());
-    parts.path_and_query = Some(path);
-    request.uri = Uri::from_parts(parts).expect("all three parts are present");
+/// A request's target as HTTP/2 has it; there the `Host` header is left out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Http2Target<'a> {
+    pub authority: &'a str,
+    /// With its query.
+    pub path: Cow<'a, str>,
+}
+
+impl<'a> Http2Target<'a> {
+    /// Of a validated request. One that names no host (HTTP/1.0) is for `default_host`.
+    pub fn of(request: &'a Parts, default_host: &'a Authority) -> Self {
+        let named = host(request).filter(|host| !host.is_empty());
+        let path = match request.uri.path_and_query().map(PathAndQuery::as_str) {
+            // `http://shop?a` has an empty path, which in HTTP/2 would be written as nothing.
+            Some(query) if query.starts_with('?') => Cow::Owned(format!("/{query}")),
+            Some(path) => Cow::Borrowed(path),
+            None => Cow::Borrowed("/"),
+        };
+        Self {
+            authority: named.unwrap_or(default_host.as_str()),
+            path,
+        }
+    }
 }
 
 fn path_and_query(uri: &Uri) -> PathAndQuery {

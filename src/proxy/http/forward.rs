@@ -8,16 +8,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version as HttpVersion, request, uri::Scheme};
+use http::{HeaderName, HeaderValue, Request, Response, Version as HttpVersion, header, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 
 use super::{
     body::{self, ClientBody, RequestBody, Upload},
     context::Context,
-    deadline,
+    deadline, http2,
     kind::{self, Kind},
-    pool::{Connection, PooledH1, Version},
+    pool::{Connection, PooledH1, SharedH2, Version},
     received::{HttpError, Received},
     replay::Replay,
     reply::{REASON, Refusal},
@@ -203,9 +203,7 @@ impl Forward<'_> {
                 picked.leave,
                 now,
             ));
-            let mut result = self
-                .limited(exchange, &endpoint, self.head(parts, &endpoint), payload)
-                .await;
+            let mut result = self.limited(exchange, &endpoint, parts, payload).await;
             tries += 1;
             let said = result.as_mut();
             let unsent = said.is_ok_and(|response| take_words(response, &endpoint));
@@ -250,17 +248,15 @@ impl Forward<'_> {
         }
     }
 
-    /// A copy of the request's head for one try. HTTP/2, which meshed endpoints speak, has no
-    /// case of header names to keep, and the map of it costs as much as the headers do.
-    fn head(&self, parts: &request::Parts, endpoint: &Endpoint) -> request::Parts {
-        if self.kind != Kind::Plain || endpoint.identity.is_none() {
-            return parts.clone();
+    /// The head for one try in HTTP/1: hyper wants one of its own.
+    fn http1_head(&self, parts: &request::Parts) -> request::Parts {
+        let mut head = parts.clone();
+        if self.kind == Kind::Plain && parts.version == HttpVersion::HTTP_2 {
+            head.headers.remove(kind::ORIGINAL_VERSION);
         }
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = parts.method.clone();
-        head.uri = parts.uri.clone();
-        head.version = parts.version;
-        head.headers = parts.headers.clone();
+        if self.kind != Kind::Old {
+            head::to_http1(&mut head);
+        }
         head
     }
 
@@ -361,7 +357,7 @@ impl Forward<'_> {
         &self,
         exchange: &mut Exchange,
         endpoint: &Endpoint,
-        parts: request::Parts,
+        parts: &request::Parts,
         payload: &mut Payload,
     ) -> Result<Response<Received>, Failed> {
         let per_try = self.try_timeout.map(|timeout| host::now() + timeout);
@@ -385,75 +381,57 @@ impl Forward<'_> {
         &self,
         exchange: &mut Exchange,
         endpoint: &Endpoint,
-        mut parts: request::Parts,
+        parts: &request::Parts,
         payload: &mut Payload,
     ) -> Result<Response<Received>, Failed> {
-        let version = self.version(endpoint, &mut parts);
-        match version {
-            Version::H1 if self.kind == Kind::Old => {}
-            Version::H1 => head::to_http1(&mut parts),
-            Version::H2 => head::to_http2(&mut parts, &Scheme::HTTP, &self.upstream.authority),
-        }
+        let version = self.version(endpoint, parts);
         let mut fresh = self.kind != Kind::Plain;
         loop {
             let timeout = self.policy.timeouts.connect;
-            let connection = self
-                .context
-                .worker
-                .pool
-                .get(endpoint, version, timeout, fresh)
-                .await;
-            let connection = connection.map_err(|error| self.unreachable(error))?;
-            let request = Request::from_parts(parts, payload.next());
-            let (reused, shared) = match &connection {
-                Connection::H1(pooled) => (pooled.reused, None),
+            let pool = &self.context.worker.pool;
+            let connection = pool.get(endpoint, version, timeout, fresh).await;
+            let tried = match connection.map_err(|error| self.unreachable(error))? {
+                Connection::H1(pooled) => {
+                    let request = Request::from_parts(self.http1_head(parts), payload.next());
+                    over_http1(exchange, pooled, request).await
+                }
                 Connection::H2(shared) => {
                     exchange.shares(&shared.holders);
-                    (false, Some(shared.generation))
+                    let sent = send_http2(&shared, parts, self.upstream, payload.next()).await;
+                    sent.map_err(|lost| {
+                        if lost.unsent.is_some() || lost.error.is_go_away() {
+                            pool.gone(endpoint, shared.generation);
+                        }
+                        Lost {
+                            error: lost.error.into(),
+                            unsent: lost.unsent,
+                            reused: false,
+                        }
+                    })
                 }
             };
-            let (result, pooled) = exchange_over(connection, request).await;
-            if let (Err((error, unsent)), Some(generation)) = (&result, shared)
-                && (unsent.is_some() || goes_away(error))
-            {
-                self.context.worker.pool.gone(endpoint, generation);
-            }
-            match result {
-                Ok(response) => {
-                    exchange.connection = pooled;
-                    return Ok(response);
-                }
-                Err((error, Some(unsent))) if !fresh => {
+            match tried {
+                Ok(response) => return Ok(response),
+                Err(Lost {
+                    error,
+                    unsent: Some(unsent),
+                    ..
+                }) if !fresh => {
                     // An idle connection that was just closed from afar: nothing was sent.
                     tracing::debug!(%error, "a pooled connection had gone");
-                    let (head, body) = unsent.into_parts();
-                    parts = head;
-                    payload.restore(body);
+                    payload.restore(unsent);
                     fresh = true;
                 }
-                Err((error, _)) => return Err(self.broken(endpoint, &error, reused)),
+                Err(lost) => return Err(self.broken(endpoint, &lost.error, lost.reused)),
             }
         }
     }
 
     /// Between proxies HTTP/2; to an application what the application's peer spoke.
-    fn version(&self, endpoint: &Endpoint, parts: &mut request::Parts) -> Version {
-        if self.kind != Kind::Plain {
-            return Version::H1;
-        }
-        let was_h1 = match parts.version {
-            HttpVersion::HTTP_2 => parts.headers.remove(kind::ORIGINAL_VERSION).is_some(),
-            _ => true,
-        };
-        match (was_h1, endpoint.identity.is_some()) {
-            (true, true) => {
-                parts
-                    .headers
-                    .insert(kind::ORIGINAL_VERSION, HeaderValue::from_static("1.1"));
-                Version::H2
-            }
-            (true, false) => Version::H1,
-            (false, _) => Version::H2,
+    fn version(&self, endpoint: &Endpoint, parts: &request::Parts) -> Version {
+        match self.kind {
+            Kind::Plain if endpoint.identity.is_some() || !was_http1(parts) => Version::H2,
+            _ => Version::H1,
         }
     }
 
@@ -469,7 +447,7 @@ impl Forward<'_> {
 
     fn broken(&self, endpoint: &Endpoint, error: &HttpError, reused: bool) -> Failed {
         let (failure, reason) = match error {
-            HttpError::H2(error) if is_refused(error) => {
+            HttpError::H2(error) if error.is_refused() => {
                 (TryFailure::RefusedStream, Reason::UpstreamReset)
             }
             HttpError::H1(error) if error.is_parse() => {
@@ -503,45 +481,62 @@ fn is_retried_by_caller(failure: TryFailure) -> bool {
     matches!(failure, TryFailure::Status(_) | TryFailure::Connect)
 }
 
-/// No answer: why, and the request where nothing of it was sent.
-type Unsent = (HttpError, Option<Request<RequestBody>>);
+/// What of a head is written in another way in HTTP/2, or anew.
+static NOT_IN_HTTP2: [HeaderName; 2] = [header::HOST, kind::ORIGINAL_VERSION];
+/// Tells the next proxy.
+static FIRST_VERSION: (HeaderName, HeaderValue) =
+    (kind::ORIGINAL_VERSION, HeaderValue::from_static("1.1"));
 
-async fn exchange_over(
-    connection: Connection,
+/// Whether the exchange was HTTP/1 when it entered the mesh.
+fn was_http1(parts: &request::Parts) -> bool {
+    parts.version != HttpVersion::HTTP_2 || parts.headers.contains_key(kind::ORIGINAL_VERSION)
+}
+
+/// No answer came.
+struct Lost {
+    error: HttpError,
+    /// The request's body, where nothing of the request was sent.
+    unsent: Option<RequestBody>,
+    /// The connection had carried another exchange before.
+    reused: bool,
+}
+
+async fn over_http1(
+    exchange: &mut Exchange,
+    mut pooled: PooledH1,
     mut request: Request<RequestBody>,
-) -> (Result<Response<Received>, Unsent>, Option<PooledH1>) {
-    match connection {
-        Connection::H1(mut pooled) => {
-            body::frame(&mut request);
-            match pooled.sender.try_send_request(request).await {
-                Ok(response) => (Ok(response.map(Received::H1)), Some(pooled)),
-                Err(mut error) => {
-                    let unsent = error.take_message();
-                    (Err((error.into_error().into(), unsent)), None)
-                }
-            }
+) -> Result<Response<Received>, Lost> {
+    body::frame(&mut request);
+    match pooled.sender.try_send_request(request).await {
+        Ok(response) => {
+            exchange.connection = Some(pooled);
+            Ok(response.map(Received::H1))
         }
-        Connection::H2(mut shared) => {
-            let sent = shared.sender.send(request).await;
-            (sent.map_err(|it| (it.error.into(), it.unsent)), None)
-        }
+        Err(mut error) => Err(Lost {
+            unsent: error.take_message().map(Request::into_body),
+            error: error.into_error().into(),
+            reused: pooled.reused,
+        }),
     }
 }
 
-/// The endpoint did not begin to work on it.
-fn is_refused(error: &h2::Error) -> bool {
-    match error.reason() {
-        Some(h2::Reason::REFUSED_STREAM) => true,
-        Some(h2::Reason::NO_ERROR) => is_go_away(error),
-        _ => false,
-    }
-}
-
-/// The peer ends the connection: what it had not begun it will not do (RFC 9113, section 6.8).
-fn is_go_away(error: &h2::Error) -> bool {
-    error.is_go_away() && error.is_remote()
-}
-
-fn goes_away(error: &HttpError) -> bool {
-    matches!(error, HttpError::H2(error) if is_go_away(error))
+/// One exchange on a connection that carries others too.
+pub async fn send_http2(
+    shared: &SharedH2,
+    parts: &request::Parts,
+    upstream: &Upstream,
+    body: RequestBody,
+) -> Result<Response<Received>, http2::Unanswered<RequestBody>> {
+    let target = head::Http2Target::of(parts, &upstream.authority);
+    let (name, value) = &FIRST_VERSION;
+    let marked = shared.meshed && was_http1(parts);
+    let head = http2::Head {
+        method: &parts.method,
+        authority: target.authority,
+        path: &target.path,
+        headers: &parts.headers,
+        without: &NOT_IN_HTTP2,
+        with: marked.then_some((name, value)),
+    };
+    shared.sender.send(head, body).await
 }

@@ -8,8 +8,7 @@ use http_body_util::BodyExt;
 use super::{
     body::RequestBody,
     context::Context,
-    forward::Payload,
-    kind,
+    forward::{self, Payload},
     pool::{Connection, Version},
     received::Received,
 };
@@ -61,32 +60,16 @@ async fn copy(
         None if parts.version == http::Version::HTTP_2 => Version::H2,
         None => Version::H1,
     };
-    match version {
-        Version::H1 => head::to_http1(&mut parts),
-        Version::H2 => {
-            if parts.version != http::Version::HTTP_2 {
-                parts.headers.insert(
-                    kind::ORIGINAL_VERSION,
-                    http::HeaderValue::from_static("1.1"),
-                );
-            }
-            head::to_http2(&mut parts, &http::uri::Scheme::HTTP, &upstream.authority);
-        }
-    }
     let timeout = upstream.view().policy.timeouts.connect;
-    let request = Request::from_parts(parts, body);
-    let mut response = match context
-        .worker
-        .pool
-        .get(&picked.endpoint, version, timeout, false)
-        .await?
-    {
+    let pool = &context.worker.pool;
+    let mut response = match pool.get(&picked.endpoint, version, timeout, false).await? {
         Connection::H1(mut pooled) => {
-            let sent = pooled.sender.send_request(request).await?;
-            sent.map(Received::H1)
+            head::to_http1(&mut parts);
+            let sent = pooled.sender.send_request(Request::from_parts(parts, body));
+            sent.await?.map(Received::H1)
         }
-        Connection::H2(mut shared) => {
-            let sent = shared.sender.send(request).await;
+        Connection::H2(shared) => {
+            let sent = forward::send_http2(&shared, &parts, &upstream, body).await;
             sent.map_err(|unanswered| unanswered.error)?
         }
     };

@@ -1,7 +1,6 @@
 //! HTTP through the proxy: serving clients, and sending on what they ask.
 
 mod activity;
-mod batch;
 pub(crate) mod body;
 pub mod context;
 mod deadline;
@@ -11,7 +10,7 @@ mod forward;
 pub(crate) mod framing;
 pub(crate) mod h1;
 mod held;
-mod http2;
+pub(crate) mod http2;
 pub(crate) mod kind;
 mod mirror;
 pub mod pool;

@@ -48,6 +48,8 @@ pub enum Connection {
 #[derive(Clone)]
 pub struct SharedH2 {
     pub sender: H2,
+    /// It goes to another proxy.
+    pub meshed: bool,
     /// For [`Pool::gone`].
     pub generation: u64,
     /// Bodies on it that nobody reads.
@@ -279,6 +281,7 @@ impl Pool {
                 peer.dials.set(generation);
                 let shared = SharedH2 {
                     sender,
+                    meshed: endpoint.identity.is_some(),
                     generation,
                     holders: Holders::new(),
                 };

@@ -6,11 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::Reason;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::http2::ReceivedBody;
+use super::http2::{self, Reason, ReceivedBody};
 
 /// The body of a client's request, or of an upstream's response.
 pub enum Received {
@@ -24,7 +23,7 @@ pub enum HttpError {
     #[error(transparent)]
     H1(#[from] hyper::Error),
     #[error(transparent)]
-    H2(#[from] h2::Error),
+    H2(#[from] http2::Error),
 }
 
 impl HttpError {

@@ -1,61 +1,94 @@
 //! The client's side: one connection, and a way to send exchanges over it.
 
-use std::{cell::Cell, future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
 
 use bytes::Bytes;
-use h2::{
-    Reason,
-    client::{self, Connection, SendRequest},
-};
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header};
 use http_body::Body;
-use tokio::task::AbortHandle;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Notify,
+    task::AbortHandle,
+};
 
 use super::{
-    CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW, body::ReceivedBody, keep_alive::KeepAlive,
-    pipe::Pipe, say_length,
+    CONNECTION_WINDOW, STREAM_WINDOW,
+    body::ReceivedBody,
+    driver::{Driver, Shared},
+    handle::{Reader, Writer},
+    keep_alive::KeepAlive,
+    pipe::Pipe,
+    proto::{Config, Connection, Error, Key, Reason, RequestHead, Role},
+    unsaid_length,
 };
-use crate::proxy::{
-    http::{batch::Batched, body::RequestBody, pool::MAX_HEADER_LIST, received::Received},
-    io::Stream,
+use crate::{
+    host,
+    proxy::http::{body::BoxError, pool::MAX_HEADER_LIST, received::Received},
 };
 
 /// Exchanges that a peer is trusted with before its SETTINGS have come.
-const FIRST_STREAMS: usize = 100;
-/// Streams of ours that were reset and may still be heard of.
-const RESET_STREAMS: usize = 1024;
+const FIRST_STREAMS: u32 = 100;
+/// Streams that may end with an error of the peer's before the connection is given up.
+const ERRORS: u32 = 1024;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 
+/// A request's head as it is sent: what of it is known elsewhere is only looked at.
+pub struct Head<'a> {
+    pub method: &'a Method,
+    pub authority: &'a str,
+    /// With its query.
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+    /// Of the headers, those that are not sent.
+    pub without: &'a [HeaderName],
+    /// Sent beside the headers.
+    pub with: Option<(&'a HeaderName, &'a HeaderValue)>,
+}
+
 /// Sends exchanges over a connection that others use too.
 #[derive(Clone)]
-pub struct Sender {
-    requests: SendRequest<Bytes>,
-    shared: Rc<Shared>,
+pub struct Sender(Rc<Handle>);
+
+/// Dropped with the last sender.
+struct Handle {
+    connection: Shared,
+    places: Rc<Notify>,
 }
 
-struct Shared {
-    closed: Cell<bool>,
-    /// Each exchange under way has a copy.
-    under_way: Rc<()>,
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.connection.borrow_mut().abandon();
+    }
 }
-
-/// Copies of [`Shared::under_way`] when no exchange is under way: its own, and the driver's.
-const QUIET: usize = 2;
 
 /// No answer came.
-pub struct Unanswered {
-    pub error: h2::Error,
-    /// The request, where nothing of it was sent.
-    pub unsent: Option<Request<RequestBody>>,
+pub struct Unanswered<B> {
+    pub error: Error,
+    /// The request's body, where nothing of the request was sent.
+    pub unsent: Option<B>,
 }
 
-impl From<h2::Error> for Unanswered {
-    fn from(error: h2::Error) -> Self {
+impl<B> From<Error> for Unanswered<B> {
+    fn from(error: Error) -> Self {
         Self {
             error,
             unsent: None,
         }
+    }
+}
+
+pub(super) fn config() -> Config {
+    Config {
+        role: Role::Client,
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        max_streams: 0,
+        first_streams: FIRST_STREAMS,
+        max_header_list: MAX_HEADER_LIST,
+        resets: 0,
+        errors: ERRORS,
+        clock: host::now,
     }
 }
 
@@ -64,74 +97,48 @@ impl From<h2::Error> for Unanswered {
 ///
 /// # Errors
 /// When the preface cannot be written.
-pub async fn connect(stream: Stream, pings: bool) -> Result<Sender, h2::Error> {
-    let stream = Batched::new(stream);
-    let (requests, mut connection) = builder().handshake(stream.clone()).await?;
-    let shared = Rc::new(Shared {
-        closed: Cell::new(false),
-        under_way: Rc::default(),
-    });
-    let keep_alive = pings
-        .then(|| connection.ping_pong())
-        .flatten()
-        .map(|pings| KeepAlive::new(pings, PING_EVERY, PING_PATIENCE));
-    let end = Closing(shared.clone());
-    let under_way = shared.under_way.clone();
-    let driver = drive(connection, keep_alive, under_way);
-    let driver = stream.flushed(driver);
+pub async fn connect<S>(stream: S, pings: bool) -> Result<Sender, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut driver = Driver::new(stream, Connection::new(config()));
+    poll_fn(|cx| driver.poll_flush(cx)).await?;
+    let sender = Sender(Rc::new(Handle {
+        connection: driver.connection().clone(),
+        places: driver.places().clone(),
+    }));
+    let keep_alive = pings.then(|| KeepAlive::new(PING_EVERY, PING_PATIENCE));
     tokio::task::spawn_local(async move {
-        let _end = end;
         // The exchanges under way hear how it ended.
-        if let Err(error) = driver.await {
+        if let Err(error) = drive(driver, keep_alive).await {
             tracing::debug!(%error, "connection to an upstream ended");
         }
     });
-    Ok(Sender { requests, shared })
+    Ok(sender)
 }
 
-/// Says that the connection has ended, however it did.
-struct Closing(Rc<Shared>);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.closed.set(true);
-    }
-}
-
-fn builder() -> client::Builder {
-    let mut builder = client::Builder::new();
-    builder
-        .enable_push(false)
-        .initial_max_send_streams(FIRST_STREAMS)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_concurrent_reset_streams(RESET_STREAMS);
-    builder
-}
-
-async fn drive(
-    mut connection: Connection<Batched<Stream>, Bytes>,
-    mut keep_alive: Option<KeepAlive>,
-    under_way: Rc<()>,
-) -> Result<(), h2::Error> {
+async fn drive<S>(mut driver: Driver<S>, mut keep_alive: Option<KeepAlive>) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let connection = driver.connection().clone();
     poll_fn(|cx| {
         if let Some(keep_alive) = &mut keep_alive {
-            let busy = || Rc::strong_count(&under_way) > QUIET;
-            if keep_alive.poll_lost(cx, busy).is_ready() {
+            let busy = || connection.borrow().is_busy();
+            if keep_alive.poll_lost(cx, &connection, busy).is_ready() {
                 tracing::debug!("a peer does not answer pings any more");
                 return Poll::Ready(Ok(()));
             }
         }
-        Pin::new(&mut connection).poll(cx)
+        // Nobody can send us requests.
+        driver.poll(cx, |_| {})
     })
     .await
 }
 
 impl Sender {
     pub fn is_closed(&self) -> bool {
-        self.shared.closed.get()
+        self.0.connection.borrow().is_closed()
     }
 
     /// Sends a request, and gives the head of its answer and the body as it comes. The request's
@@ -139,32 +146,91 @@ impl Sender {
     ///
     /// # Errors
     /// When the connection is at its end, or the exchange fails before an answer.
-    pub async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Received>, Unanswered> {
-        if let Err(error) = poll_fn(|cx| self.requests.poll_ready(cx)).await {
-            let unsent = Some(request);
-            return Err(Unanswered { error, unsent });
-        }
-        let under_way = self.shared.under_way.clone();
-        let (mut head, body) = request.into_parts();
+    pub async fn send<B>(
+        &self,
+        head: Head<'_>,
+        body: B,
+    ) -> Result<Response<Received>, Unanswered<B>>
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static,
+    {
+        self.place().await;
+        let connection = &self.0.connection;
         let ends = body.is_end_stream();
-        if !ends {
-            say_length(&mut head.headers, &body);
-        }
-        let head = Request::from_parts(head, ());
-        let (answer, stream) = self.requests.send_request(head, ends)?;
+        let opened = head.open(&mut connection.borrow_mut(), &body);
+        let key = match opened {
+            Ok(key) => key,
+            Err(error) => {
+                let unsent = Some(body);
+                return Err(Unanswered { error, unsent });
+            }
+        };
+        let reader = Reader::new(connection.clone(), key);
         let upload = if ends {
             None
         } else {
-            Upload::start(Pipe::new(body, stream, Reason::CANCEL)).await
+            let writer = Writer::new(connection.clone(), key);
+            Upload::start(Pipe::new(body, writer, Reason::CANCEL)).await
         };
-        let response = answer.await?;
+        let (status, headers) = poll_fn(|cx| reader.poll_answer(cx)).await?;
         upload.into_iter().for_each(Upload::finish);
-        let (head, stream) = response.into_parts();
-        let body = ReceivedBody::new(stream, &head.headers, Some(under_way));
-        Ok(Response::from_parts(head, Received::H2(body)))
+        let body = ReceivedBody::new(reader, &headers);
+        let mut response = Response::new(Received::H2(body));
+        *response.version_mut() = Version::HTTP_2;
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// Until a stream can be opened, or never can be again.
+    async fn place(&self) {
+        let connection = &self.0.connection;
+        let waits = || {
+            let connection = connection.borrow();
+            !connection.is_closed() && !connection.has_place()
+        };
+        if !waits() {
+            return;
+        }
+        let _waiting = Waiting::new(connection);
+        while waits() {
+            self.0.places.notified().await;
+        }
+    }
+}
+
+/// One who waits for a place.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn new(connection: &'a Shared) -> Self {
+        connection.borrow_mut().waits_for_place(true);
+        Self(connection)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().waits_for_place(false);
+    }
+}
+
+impl Head<'_> {
+    fn open<B: Body>(&self, connection: &mut Connection, body: &B) -> Result<Key, Error> {
+        let length = unsaid_length(self.headers, body);
+        let length = length
+            .iter()
+            .map(|length| (&header::CONTENT_LENGTH, length));
+        let kept = |(name, _): &(&HeaderName, _)| !self.without.contains(name);
+        let fields = self.headers.iter().filter(kept);
+        let head = RequestHead {
+            method: self.method,
+            scheme: "http",
+            authority: self.authority,
+            path: self.path,
+        };
+        let fields = fields.chain(self.with).chain(length);
+        connection.request(&head, fields, body.is_end_stream())
     }
 }
 
@@ -173,7 +239,10 @@ struct Upload(Option<AbortHandle>);
 
 impl Upload {
     /// None, where there was nothing to wait for.
-    async fn start(mut pipe: Pipe<RequestBody>) -> Option<Self> {
+    async fn start<B>(mut pipe: Pipe<B>) -> Option<Self>
+    where
+        B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static,
+    {
         let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut pipe).poll(cx))).await;
         match polled {
             Poll::Ready(sent) => {

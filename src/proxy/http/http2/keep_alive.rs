@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep};
+
+use super::driver::Shared;
 
 /// Pings a connection's peer every so often.
 pub struct KeepAlive {
-    pings: PingPong,
     every: Duration,
     patience: Duration,
     timer: Pin<Box<Sleep>>,
@@ -20,9 +20,8 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub fn new(pings: PingPong, every: Duration, patience: Duration) -> Self {
+    pub fn new(every: Duration, patience: Duration) -> Self {
         Self {
-            pings,
             every,
             patience,
             timer: Box::pin(sleep(every)),
@@ -32,10 +31,14 @@ impl KeepAlive {
 
     /// Ready once the peer did not answer a ping within the patience. Where it is not `wanted`
     /// when its time has come, the peer is not asked.
-    pub fn poll_lost(&mut self, cx: &mut Context<'_>, wanted: impl Fn() -> bool) -> Poll<()> {
+    pub fn poll_lost(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &Shared,
+        wanted: impl Fn() -> bool,
+    ) -> Poll<()> {
         loop {
-            if self.asked && self.pings.poll_pong(cx).is_ready() {
-                // A failure too: of that the connection itself hears.
+            if self.asked && connection.borrow().has_answered() {
                 self.asked = false;
                 self.wait(self.every);
             }
@@ -43,7 +46,7 @@ impl KeepAlive {
             if self.asked {
                 return Poll::Ready(());
             }
-            self.asked = wanted() && self.pings.send_ping(Ping::opaque()).is_ok();
+            self.asked = wanted() && connection.borrow_mut().ping();
             self.wait(if self.asked {
                 self.patience
             } else {
@@ -66,19 +69,22 @@ mod tests {
         time::timeout,
     };
 
-    use super::*;
+    use super::{
+        super::{client, driver::Driver, proto::Connection},
+        *,
+    };
 
     const EVERY: Duration = Duration::from_secs(20);
     const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Until the peer at the other end is lost.
     async fn lost(stream: DuplexStream, wanted: bool) {
-        let (_requests, mut connection) = h2::client::handshake(stream).await.unwrap();
-        let pings = connection.ping_pong().unwrap();
-        let mut keep_alive = KeepAlive::new(pings, EVERY, PATIENCE);
+        let mut driver = Driver::new(stream, Connection::new(client::config()));
+        let connection = driver.connection().clone();
+        let mut keep_alive = KeepAlive::new(EVERY, PATIENCE);
         poll_fn(|cx| {
-            let lost = keep_alive.poll_lost(cx, || wanted);
-            assert!(Pin::new(&mut connection).poll(cx).is_pending());
+            let lost = keep_alive.poll_lost(cx, &connection, || wanted);
+            assert!(driver.poll(cx, |_| {}).is_pending());
             lost
         })
         .await;

@@ -1,31 +1,38 @@
-//! HTTP/2 connections by the h2 crate itself. hyper's layer above it spawns a task and two
-//! channels for each exchange that a client sends; on the hop between two proxies, where all
-//! exchanges share one connection, that costs more than the exchange's frames do.
+//! HTTP/2 connections: [`proto`] is the protocol, without I/O, and the rest carries it.
+//!
+//! One task drives a connection, and everyone who sends writes straight into what it gathers: on
+//! the hop between two proxies, where all exchanges share one connection, tasks and channels for
+//! each of them would cost more than their frames do.
 
 mod body;
 mod client;
+mod driver;
+mod handle;
 mod keep_alive;
 mod pipe;
+pub(crate) mod proto;
 mod server;
+#[cfg(test)]
+mod tests;
+
+use http::{HeaderMap, HeaderValue, header};
 
 pub use body::ReceivedBody;
-pub use client::{Sender, connect};
+pub use client::{Head, Sender, Unanswered, connect};
+pub use proto::{Error, Reason};
 pub use server::serve;
 
 /// One stream's window. Connection windows are four times that: with equal ones a single
 /// stalled reader takes the whole connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// What is kept of one stream's body while its peer gives no window, in bytes. Hundreds of readers
-/// may stop at a time, and the proxy must stay below the memory that it is given.
-const SEND_BUFFER: usize = 256 << 10;
 
-/// Writes the length of a body that is known and has not been said, so that its reader need not
-/// wait for the end to know it is whole.
-fn say_length<B: http_body::Body>(headers: &mut http::HeaderMap, body: &B) {
-    if let Some(length) = body.size_hint().exact() {
-        headers
-            .entry(http::header::CONTENT_LENGTH)
-            .or_insert_with(|| length.into());
+/// The length of a body that is known and has not been said, so that its reader need not wait for
+/// the end to know it is whole. None for a body that ends before it begins.
+fn unsaid_length<B: http_body::Body>(headers: &HeaderMap, body: &B) -> Option<HeaderValue> {
+    if body.is_end_stream() {
+        return None;
     }
+    let length = body.size_hint().exact()?;
+    (!headers.contains_key(header::CONTENT_LENGTH)).then(|| length.into())
 }

@@ -6,23 +6,27 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 use http_body::Body;
 
+use super::{
+    handle::Writer,
+    proto::{Error, Reason},
+};
 use crate::proxy::http::{body::BoxError, received::HttpError};
 
-/// Sends a body, frame by frame as the peer's windows allow, up to the end of the stream.
+/// Sends a body, frame by frame as the peer's windows allow, up to the end of the stream. It keeps
+/// one frame of the body at most.
 pub struct Pipe<B> {
     body: B,
-    stream: SendStream<Bytes>,
-    /// Waits for the window: the data, and whether the stream ends with it.
+    stream: Writer,
+    /// Waits for room: the data, and whether the stream ends with it.
     waiting: Option<(Bytes, bool)>,
     /// What the peer is told when the body breaks off for a reason that is not HTTP/2's.
     broken: Reason,
 }
 
 impl<B> Pipe<B> {
-    pub fn new(body: B, stream: SendStream<Bytes>, broken: Reason) -> Self {
+    pub fn new(body: B, stream: Writer, broken: Reason) -> Self {
         Self {
             body,
             stream,
@@ -36,11 +40,7 @@ impl<B> Pipe<B> {
 #[derive(Debug, thiserror::Error)]
 pub enum PipeError {
     #[error("the stream failed: {0}")]
-    Stream(#[from] h2::Error),
-    #[error("the peer reset the stream: {0}")]
-    Reset(Reason),
-    #[error("the stream takes no more data")]
-    Closed,
+    Stream(#[from] Error),
     #[error("the body broke off: {0}")]
     Body(BoxError),
 }
@@ -52,20 +52,17 @@ where
     /// Goes on until there is something to wait for.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
         loop {
-            if self.waiting.is_some() {
-                ready!(self.room(cx))?;
-            }
-            if let Some((data, ends)) = self.waiting.take() {
-                // What exceeds the room waits in h2: the rest of one frame at most.
-                self.stream.send_data(data, ends)?;
-                if ends {
+            if let Some((data, ends)) = &mut self.waiting {
+                ready!(self.stream.poll_send(cx, data, *ends))?;
+                if *ends {
                     return Poll::Ready(Ok(()));
                 }
+                self.waiting = None;
             }
             let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => {
-                    self.stream.send_data(Bytes::new(), true)?;
-                    return Poll::Ready(Ok(()));
+                    self.waiting = Some((Bytes::new(), true));
+                    continue;
                 }
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Err(self.break_off(error))),
@@ -74,7 +71,7 @@ where
                 Ok(data) => self.waiting = Some((data, self.body.is_end_stream())),
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        self.stream.send_trailers(trailers)?;
+                        self.stream.send_trailers(&trailers)?;
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -82,28 +79,10 @@ where
         }
     }
 
-    /// Until the peer takes at least a byte of what waits. Asked for only once there is data: room
-    /// that is set aside for a body that does not come is missing to the connection's other
-    /// streams.
-    fn room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
-        let empty = self
-            .waiting
-            .as_ref()
-            .is_none_or(|(data, _)| data.is_empty());
-        if empty || self.stream.capacity() > 0 {
-            return Poll::Ready(Ok(()));
-        }
-        self.stream.reserve_capacity(1);
-        while self.stream.capacity() == 0 {
-            ready!(self.stream.poll_capacity(cx)).ok_or(PipeError::Closed)??;
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// The peer must not take what came for the whole.
     fn break_off(&mut self, error: BoxError) -> PipeError {
         let of_stream = error.downcast_ref::<HttpError>().and_then(HttpError::reset);
-        self.stream.send_reset(of_stream.unwrap_or(self.broken));
+        self.stream.reset(of_stream.unwrap_or(self.broken));
         PipeError::Body(error)
     }
 }
@@ -118,9 +97,9 @@ where
         if let Poll::Ready(sent) = self.advance(cx) {
             return Poll::Ready(sent);
         }
-        // Whoever waits, for data or for room, waits in vain once the peer has reset the stream.
+        // Whoever waits, for data or for room, waits in vain once the stream has ended.
         self.stream
             .poll_reset(cx)
-            .map(|reset| Err(PipeError::Reset(reset?)))
+            .map(|error| Err(PipeError::Stream(error)))
     }
 }

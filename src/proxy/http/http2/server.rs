@@ -1,30 +1,24 @@
 //! The server's side: the exchanges of one connection, each in a task of its own.
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    rc::Rc,
-    task::{Poll, ready},
-    time::Duration,
-};
+use std::{future::poll_fn, pin::pin, rc::Rc, task::Poll, time::Duration};
 
-use bytes::Bytes;
-use h2::{
-    Reason, RecvStream,
-    server::{self, Connection, SendResponse},
-};
-use http::{Request, Response};
+use http::Request;
 use http_body::Body;
 
 use super::{
-    CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW, body::ReceivedBody, keep_alive::KeepAlive,
-    pipe::Pipe, say_length,
+    CONNECTION_WINDOW, STREAM_WINDOW,
+    body::ReceivedBody,
+    driver::Driver,
+    handle::{Reader, Writer},
+    keep_alive::KeepAlive,
+    pipe::Pipe,
+    proto::{Config, Connection, Error, Reason, Role},
+    unsaid_length,
 };
 use crate::{
+    host,
     proxy::{
-        http::{
-            batch::Batched, context::Context, exchange, pool::MAX_HEADER_LIST, received::Received,
-        },
+        http::{context::Context, exchange, pool::MAX_HEADER_LIST, received::Received},
         io::Stream,
     },
     telemetry::drain,
@@ -32,104 +26,95 @@ use crate::{
 
 /// Exchanges of one client at a time on one connection.
 const MAX_STREAMS: u32 = 1024;
-/// Streams that may end with an error of ours before the connection is given up.
-const LOCAL_ERRORS: usize = 1024;
-/// What one peer proxy may reset before the connection is given up. A thousand clients behind it
-/// may cancel at once, and none of them should cost the others their connection; an application
-/// that talks to its own sidecar gets h2's lower limit.
-const MESH_RESETS: usize = 4096;
+/// Streams that may end with an error that we find, and requests that may be taken back in a
+/// second, before the connection is given up.
+const FAULTS: u32 = 1024;
+/// The same of a peer proxy. A thousand clients behind it may cancel at once, and none of them
+/// should cost the others their connection; an application that talks to its own sidecar gets the
+/// lower limit.
+const MESH_FAULTS: u32 = 4096;
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn config(mesh: bool) -> Config {
+    let faults = if mesh { MESH_FAULTS } else { FAULTS };
+    Config {
+        role: Role::Server,
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        max_streams: MAX_STREAMS,
+        first_streams: 0,
+        max_header_list: MAX_HEADER_LIST,
+        resets: faults,
+        errors: faults,
+        clock: host::now,
+    }
+}
 
 /// Serves until the client closes. On a drain the client is told (GOAWAY), and exchanges under way
 /// finish.
 pub async fn serve(stream: Stream, context: Rc<Context>, drain: drain::Watch) {
-    let mesh = context.caller.is_some();
-    let stream = Batched::new(stream);
-    let serving = stream.flushed(async {
-        let connection = builder(mesh).handshake(stream.clone()).await?;
-        accept(connection, &context, drain).await
-    });
-    if let Err(error) = serving.await {
+    let connection = Connection::new(config(context.caller.is_some()));
+    let driver = Driver::new(stream, connection);
+    // Boxed, since connections of HTTP/1.1 have room for it too.
+    if let Err(error) = Box::pin(accept(driver, &context, drain)).await {
         tracing::debug!(%error, "connection ended");
     }
 }
 
-fn builder(mesh: bool) -> server::Builder {
-    let mut builder = server::Builder::new();
-    builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_local_error_reset_streams(Some(if mesh { MESH_RESETS } else { LOCAL_ERRORS }));
-    if mesh {
-        builder.max_pending_accept_reset_streams(MESH_RESETS);
-    }
-    builder
-}
-
 async fn accept(
-    mut connection: Connection<Batched<Stream>, Bytes>,
+    mut driver: Driver<Stream>,
     context: &Rc<Context>,
     drain: drain::Watch,
-) -> Result<(), h2::Error> {
-    let pings = connection.ping_pong().expect("nobody has taken it before");
-    let mut keep_alive = KeepAlive::new(pings, PING_EVERY, PING_PATIENCE);
+) -> Result<(), Error> {
+    let connection = driver.connection().clone();
+    let mut keep_alive = KeepAlive::new(PING_EVERY, PING_PATIENCE);
     let mut draining = pin!(drain.draining());
     let mut told = false;
     poll_fn(|cx| {
         if !told && draining.as_mut().poll(cx).is_ready() {
             told = true;
-            connection.graceful_shutdown();
+            connection.borrow_mut().shut_down();
         }
-        if keep_alive.poll_lost(cx, || true).is_ready() {
+        if keep_alive.poll_lost(cx, &connection, || true).is_ready() {
             tracing::debug!("a client does not answer pings any more");
             return Poll::Ready(Ok(()));
         }
-        while let Some(accepted) = ready!(connection.poll_accept(cx)) {
-            let (request, respond) = accepted?;
-            tokio::task::spawn_local(answer(context.clone(), request, respond));
-        }
-        Poll::Ready(Ok(()))
+        driver.poll(cx, |accepted| {
+            let reader = Reader::new(connection.clone(), accepted.key);
+            let writer = Writer::new(connection.clone(), accepted.key);
+            let body = ReceivedBody::new(reader, &accepted.head.headers);
+            let request = Request::from_parts(accepted.head, Received::H2(body));
+            tokio::task::spawn_local(answer(context.clone(), request, writer));
+        })
     })
     .await
 }
 
 /// One exchange, unless the client resets it.
-async fn answer(
-    context: Rc<Context>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
-    let (head, stream) = request.into_parts();
-    let body = Received::H2(ReceivedBody::new(stream, &head.headers, None));
-    let request = Request::from_parts(head, body);
+async fn answer(context: Rc<Context>, request: Request<Received>, writer: Writer) {
     // Boxed, since a task's future is moved twice before it is polled.
     let mut handling = Box::pin(exchange::handle(context, request, None));
     let reply = poll_fn(|cx| match handling.as_mut().poll(cx) {
         Poll::Ready(reply) => Poll::Ready(Some(reply)),
-        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        Poll::Pending => writer.poll_reset(cx).map(|_| None),
     });
     let Some(reply) = reply.await else { return };
     drop(handling);
     let (mut head, body) = reply.into_parts();
     let ends = body.is_end_stream();
-    if !ends {
-        say_length(&mut head.headers, &body);
+    if let Some(length) = unsaid_length(&head.headers, &body) {
+        head.headers.insert(http::header::CONTENT_LENGTH, length);
     }
-    let sent = match respond.send_response(Response::from_parts(head, ()), ends) {
-        Ok(_) if ends => return,
-        Ok(stream) => Pipe::new(body, stream, Reason::INTERNAL_ERROR)
-            .await
-            .map_err(|e| e.to_string()),
-        Err(error) => {
-            respond.send_reset(Reason::INTERNAL_ERROR);
-            Err(error.to_string())
+    let sent = async {
+        poll_fn(|cx| writer.poll_head_room(cx)).await?;
+        writer.respond(head.status, &head.headers, ends)?;
+        if !ends {
+            Pipe::new(body, writer, Reason::INTERNAL_ERROR).await?;
         }
+        Ok::<_, super::pipe::PipeError>(())
     };
-    if let Err(error) = sent {
+    if let Err(error) = sent.await {
         tracing::debug!(%error, "an answer was not sent whole");
     }
 }
