@@ -44,6 +44,7 @@ targets! {
     head
     http1
     http1_response
+    http2
     injection
     netlink
     registry

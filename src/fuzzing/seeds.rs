@@ -41,6 +41,7 @@ fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     seeds.extend(texts());
     seeds.extend(http());
+    seeds.extend(http2());
     seeds.extend(hellos());
     seeds.extend(registry());
     seeds.extend(discovery());
@@ -100,6 +101,82 @@ fn texts() -> Vec<Seed> {
 }
 
 /// The first byte is the size of a read.
+fn http2() -> Vec<Seed> {
+    const GET: &[u8] = b"\x82\x86\x84\x01\x04shop";
+    const POST: &[u8] = b"\x83\x86\x44\x03/a?\x01\x04shop\x0f\x0d\x015";
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let length = u16::try_from(payload.len()).expect("a short frame");
+        let [high, low] = length.to_be_bytes();
+        [&[0, high, low, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let huffman = b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff\x58\x86\xa8\xeb\x10\x64\x9c\xbf";
+    let window = |by: u8| frame(8, 0, 0, &[0, 0, 0, by]);
+    let settings = [&[0, 1, 0, 0, 0, 64][..], &[0, 4, 0, 0, 1, 0]].concat();
+    let server: [Vec<Vec<u8>>; 8] = [
+        vec![
+            frame(1, 5, 1, GET),
+            frame(1, 5, 3, huffman),
+            frame(1, 5, 5, b"\x82\x86\x84\xbe"),
+        ],
+        vec![
+            frame(1, 4, 1, POST),
+            frame(0, 0, 1, b"he"),
+            frame(0, 9, 1, b"\x02llo\0\0"),
+        ],
+        vec![
+            frame(1, 0, 1, &GET[..3]),
+            frame(9, 0, 1, &[]),
+            frame(9, 4, 1, &GET[3..]),
+        ],
+        vec![
+            frame(1, 0x24, 1, &[b"\0\0\0\0\x10", POST].concat()),
+            frame(1, 5, 1, b"\x40\x01x\x01y"),
+        ],
+        vec![
+            frame(1, 5, 1, GET),
+            frame(3, 0, 1, &[0, 0, 0, 8]),
+            frame(6, 0, 0, b"12345678"),
+        ],
+        vec![
+            frame(4, 0, 0, &settings),
+            window(9),
+            frame(7, 0, 0, &[0; 8]),
+            frame(1, 5, 1, GET),
+        ],
+        vec![
+            frame(1, 5, 1, b"\x3f\xe1\x1f\x82\x86\x84\x10\x01a\x01b\x50\x80"),
+            frame(2, 0, 1, b"\0\0\0\x01\0"),
+        ],
+        vec![
+            frame(1, 4, 1, GET),
+            frame(0, 0, 1, &[]),
+            window(0),
+            frame(0, 0, 7, b"a"),
+        ],
+    ];
+    let client: [Vec<Vec<u8>>; 3] = [
+        vec![
+            frame(1, 4, 1, b"\x08\x03103"),
+            frame(1, 4, 1, b"\x88"),
+            frame(0, 1, 1, b"hello"),
+        ],
+        vec![
+            frame(1, 4, 3, b"\x88\x5f\x03a/b"),
+            frame(1, 5, 3, b"\x00\x0bgrpc-status\x010"),
+        ],
+        vec![
+            frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]),
+            frame(3, 0, 1, &[0, 0, 0, 7]),
+        ],
+    ];
+    let role = |first: u8, frames: &Vec<Vec<u8>>| [&[first], &frames.concat()[..]].concat();
+    let servers = server.iter().map(|frames| role(4, frames));
+    let all: Vec<_> = servers
+        .chain(client.iter().map(|frames| role(5, frames)))
+        .collect();
+    numbered("http2", &all.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
 fn http() -> Vec<Seed> {
     let requests: &[&[u8]] = &[
         b"\xffGET /a?b=c HTTP/1.1\r\nHost: shop:80\r\nConnection: keep-alive, X-One\r\nX-One: 1\r\n\r\nGET / HTTP/1.1\r\nHost: shop\r\n\r\n",

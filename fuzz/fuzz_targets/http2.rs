@@ -1,0 +1,2 @@
+#![no_main]
+outrigger_fuzz::target!(http2);
