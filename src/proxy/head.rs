@@ -186,13 +186,14 @@ static HOP_BY_HOP: [HeaderName; 6] = [
 
 /// Never removed because `Connection` names them (RFC 9110 7.6.1 forbids to name such fields):
 /// a client could take from a request what its next reader decides by.
-static END_TO_END: [HeaderName; 6] = [
+static END_TO_END: [HeaderName; 7] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::AUTHORIZATION,
     header::COOKIE,
     header::CACHE_CONTROL,
+    crate::proxy::http::kind::CLIENT_ID,
 ];
 
 /// Whether a message's upgrade goes on to the next connection.
@@ -251,6 +252,13 @@ fn remove_named(headers: &mut HeaderMap, line: &HeaderValue) {
     for name in names.filter(|name| !END_TO_END.contains(name)) {
         headers.remove(name);
     }
+}
+
+/// Whether a body is coded on its way in a manner that only the connection that it came by knows of
+/// (RFC 9112 7): without that it cannot be read.
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The protocol that an HTTP/1.1 message switches to, `websocket` for example. Never `h2c`: a

@@ -14,20 +14,22 @@ use super::{
     adaptive::AdaptiveLimit, classify::Outcome, policy::BulkheadPolicy, priority::Priority,
 };
 
-/// Who calls, for fairness: a hash of its identity. Two callers that collide share one share.
+/// Who calls, for fairness: a hash of its identity, or of its address where it shows none. Two callers
+/// that collide share one share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallerKey(u64);
 
 impl CallerKey {
-    /// All callers that show no identity, together.
-    pub const ANONYMOUS: Self = Self(0);
-
     pub fn of(identity: &(impl Hash + ?Sized)) -> Self {
         let mut hasher = DefaultHasher::new();
         identity.hash(&mut hasher);
-        Self(hasher.finish().max(1))
+        Self(hasher.finish())
     }
 }
+
+/// Of so many places one is out of reach for a caller that has all others: whoever comes next must not
+/// wait for it, which may never end what it began.
+const RESERVED: u32 = 16;
 
 /// The answer to [`Bulkhead::enter`].
 #[derive(Debug)]
@@ -273,7 +275,8 @@ impl Bulkhead {
             (_, CallerLimit::Fixed(most)) => in_flight < most,
             (_, CallerLimit::FairShare) => {
                 let share = limit.div_ceil(self.active_with(caller));
-                may_take(in_flight, share, limit - self.in_use)
+                let most = limit - limit / RESERVED;
+                in_flight < most && may_take(in_flight, share, limit - self.in_use)
             }
         };
         (!within).then_some(RejectCause::CallerShare)

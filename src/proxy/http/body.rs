@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant as Deadline, Sleep};
 
-use super::{activity::Activity, held::Held, received::Received, replay::ReplayBody};
+use super::{activity::Activity, held::Held, kind, received::Received, replay::ReplayBody};
 use crate::host;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -67,12 +67,19 @@ impl Body for ClientBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+        let Poll::Ready(mut frame) = Pin::new(&mut self.body).poll_frame(cx) else {
             if let Some(held) = &*self.upload.held.borrow() {
                 held.is_asked_for();
             }
             return Poll::Pending;
         };
+        if let Some(trailers) = frame
+            .as_mut()
+            .and_then(|it| it.as_mut().ok()?.trailers_mut())
+        {
+            // Some servers add them to the headers.
+            kind::unname(trailers);
+        }
         let ended = match &frame {
             Some(Err(_)) => {
                 self.upload.broke_off.set(true);

@@ -31,7 +31,7 @@ use crate::{
         tracing::Traced,
         upstream::{Upstream, UpstreamKey, View},
     },
-    resilience::{Priority, ResiliencePolicy, retry},
+    resilience::{CallResult, Priority, ResiliencePolicy, retry},
     telemetry::{Direction, Reason, access_log::Record, metrics::HttpProtocol, span::SpanKind},
 };
 
@@ -144,7 +144,7 @@ fn trust_peer(context: &Context, parts: &mut request::Parts) {
         parts.headers.remove(kind::ORIGINAL_VERSION);
     }
     if context.direction == Direction::Inbound {
-        parts.headers.remove(kind::CLIENT_ID);
+        kind::unname(&mut parts.headers);
         let id = context
             .caller
             .as_ref()
@@ -295,6 +295,11 @@ impl<'a> Routed<'a> {
             .then(|| stale::Key::of(parts, self.context.caller.as_ref()));
         let sent = forward.run(exchange, parts, &mut payload).await;
         let sent = match sent {
+            Ok(response) if head::is_coded(response.headers()) => {
+                exchange.judge(CallResult::Failure, None);
+                let detail = "the answer has a Transfer-Encoding other than chunked";
+                Err((Refusal::new(Reason::UpstreamProtocol, detail), None))
+            }
             Ok(response) if response.status().is_server_error() && !policy.fallback.is_empty() => {
                 exchange.responded(response.status(), response.headers());
                 Err((Refusal::from(Reason::UpstreamFailed), Some(response)))

@@ -36,7 +36,7 @@ use crate::{
         CallResult, CallerKey, Priority, RejectCause, ResiliencePolicy, TryFailure, classify,
         retry::{self, Tried},
     },
-    telemetry::Reason,
+    telemetry::{Direction, Reason},
 };
 
 /// The body in the shape that decides whether it can be sent again.
@@ -260,8 +260,18 @@ impl Forward<'_> {
         head
     }
 
+    /// Whose share of the bulkhead it takes; the application itself has all of it.
+    fn caller(&self) -> Option<CallerKey> {
+        let Context { caller, client, .. } = self.context;
+        let by_address = || CallerKey::of(&client.ip());
+        match self.context.direction {
+            Direction::Inbound => Some(caller.as_ref().map_or_else(by_address, CallerKey::of)),
+            Direction::Outbound => None,
+        }
+    }
+
     async fn pass_bulkheads(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
-        let caller = self.context.caller.as_ref().map(CallerKey::of);
+        let caller = self.caller();
         let state = &self.upstream.state;
         if let Some(route) = self.route {
             let gate = state.route_gate(route, self.policy);

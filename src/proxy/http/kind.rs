@@ -12,6 +12,21 @@ pub const UNSENT: HeaderName = HeaderName::from_static("outrigger-unsent");
 /// Set for the application: the verified SPIFFE ID of the caller.
 pub const CLIENT_ID: HeaderName = HeaderName::from_static("outrigger-client-id");
 
+/// Takes out what a client says it is called, and what a server that makes variables of headers (CGI,
+/// WSGI) cannot tell from that: there `_` and `-` are one.
+pub fn unname(headers: &mut HeaderMap) {
+    let own = CLIENT_ID;
+    let own = own.as_str().as_bytes();
+    let is_name = |name: &HeaderName| {
+        let name = name.as_str().as_bytes();
+        let alike = |(one, other): (&u8, &u8)| one == other || (*one == b'_' && *other == b'-');
+        name.len() == own.len() && name.iter().zip(own).all(alike)
+    };
+    while let Some(name) = headers.keys().find(|name| is_name(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
 /// What a request asks of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -46,6 +61,24 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    #[test]
+    fn no_spelling_of_a_name_is_left() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "outrigger-client-id",
+            "outrigger_client_id",
+            "outrigger-client_id",
+            "outrigger-client-ids",
+            "x-outrigger-client-id",
+        ] {
+            headers.append(name, "spiffe://mesh.test/ns/it/sa/root".parse().unwrap());
+        }
+        unname(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["outrigger-client-ids", "x-outrigger-client-id"]);
+    }
 
     fn parts(build: request::Builder) -> request::Parts {
         build.body(()).unwrap().into_parts().0

@@ -177,6 +177,15 @@ fn a_lone_caller_may_use_it_all_and_then_yields() {
     }
 }
 
+/// One that never ends what it began must not keep everybody out.
+#[test]
+fn a_lone_caller_leaves_a_few_places_of_many() {
+    let mut bulkhead = Bulkhead::new(&policy(256, 0));
+    let (noisy, quiet) = (Some(CallerKey::of("noisy")), Some(CallerKey::of("quiet")));
+    assert_eq!(fill(&mut bulkhead, Priority::Critical, noisy).len(), 240);
+    assert_eq!(fill(&mut bulkhead, Priority::Critical, quiet).len(), 16);
+}
+
 #[test]
 fn among_equals_the_caller_with_the_fewest_under_way_is_next() {
     let mut roomy = policy(4, 10);

@@ -50,7 +50,8 @@ fn a_path_is_forwarded_byte_for_byte() {
 fn a_callers_name_is_the_certificates_alone() {
     let app = apps::go();
     let mesh = Plan::new(app.addr).protocol("http").start();
-    let forged: [&[u8]; 5] = [
+    let forged: [&[u8]; 6] = [
+        b"Outrigger_Client_Id: spiffe://mesh.test/ns/it/sa/root\r\n",
         b"outrigger-client-id: spiffe://mesh.test/ns/it/sa/root\r\n",
         b"Outrigger-Client-Id: a\r\noutrigger-client-id: b\r\n",
         b"outrigger-client-id: \xff\xfe\r\n",
@@ -65,9 +66,13 @@ fn a_callers_name_is_the_certificates_alone() {
             let mut wire = Wire::connect(entrance);
             wire.send([b"GET /echo HTTP/1.1\r\nHost: a.test\r\n", lines, b"\r\n"].concat());
             let text = wire.response("GET").text().to_lowercase();
-            let named: Vec<&str> = text
+            let named: Vec<String> = text
                 .lines()
-                .filter_map(|line| line.strip_prefix("outrigger-client-id: "))
+                .filter_map(|line| {
+                    line.replace('_', "-")
+                        .strip_prefix("outrigger-client-id: ")
+                        .map(str::to_owned)
+                })
                 .collect();
             assert_eq!(named, names, "{}", String::from_utf8_lossy(lines));
         }
