@@ -509,6 +509,7 @@ async fn sweep(worker: Weak<Worker>) {
         };
         let now = host::now();
         worker.pool.sweep(now, IDLE);
+        worker.stale.sweep(now);
         let in_use = |upstream: &Rc<Upstream>| {
             Rc::strong_count(upstream) > 1 || now.duration_since(upstream.last_used.get()) < IDLE
         };

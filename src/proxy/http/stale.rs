@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -14,14 +14,19 @@ use http::{
     request,
 };
 
-use crate::identity::SpiffeId;
+use crate::{identity::SpiffeId, resilience::fallback::MAX_STALE};
 
 /// Larger bodies are not kept, in bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// Targets whose responses are kept by one worker; the oldest goes first.
-const MAX_ENTRIES: usize = 512;
+/// What one worker keeps, in bytes: keys, heads and bodies. The oldest goes first.
+const MAX_BYTES: usize = 16 << 20;
 /// Responses to one target that are kept beside each other because they vary by a header.
 const MAX_VARIANTS: usize = 8;
+
+/// What a response takes beside its strings, and a header field beside its own, in bytes: more
+/// rather than less.
+const PER_RESPONSE: usize = 768;
+const PER_FIELD: usize = 128;
 
 /// What a kept response answers: the same method, authority and target, from the same caller with
 /// the same credentials.
@@ -31,17 +36,21 @@ pub struct Key {
     authority: String,
     target: String,
     caller: Option<SpiffeId>,
-    authorization: Option<Vec<u8>>,
-    cookie: Option<Vec<u8>>,
+    /// Every field line: HTTP/2 sends a cookie in as many as it likes (RFC 9113 8.2.3).
+    authorization: Vec<Vec<u8>>,
+    cookie: Vec<Vec<u8>>,
 }
 
 impl Key {
     pub fn of(parts: &request::Parts, caller: Option<&SpiffeId>) -> Self {
-        let value = |name| {
-            let value: Option<&HeaderValue> = parts.headers.get(name);
-            value.map(|value| value.as_bytes().to_vec())
+        let values = |name| {
+            let values = parts.headers.get_all(name).iter();
+            values.map(|value| value.as_bytes().to_vec()).collect()
         };
-        let host = || value(HOST).map(|host| String::from_utf8_lossy(&host).into_owned());
+        let host = || {
+            let host = parts.headers.get(HOST)?;
+            Some(String::from_utf8_lossy(host.as_bytes()).into_owned())
+        };
         let authority = parts.uri.authority().map(|a| a.to_string());
         let target = parts.uri.path_and_query().map(|t| t.to_string());
         Self {
@@ -49,9 +58,15 @@ impl Key {
             authority: authority.or_else(host).unwrap_or_default(),
             target: target.unwrap_or_default(),
             caller: caller.cloned(),
-            authorization: value(AUTHORIZATION),
-            cookie: value(COOKIE),
+            authorization: values(AUTHORIZATION),
+            cookie: values(COOKIE),
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let credentials = self.authorization.iter().chain(&self.cookie);
+        let credentials: usize = credentials.map(|value| PER_FIELD + value.len()).sum();
+        self.authority.len() + self.target.len() + credentials
     }
 }
 
@@ -63,6 +78,10 @@ pub struct Kept {
     pub body: Bytes,
     varies: Varies,
     at: Instant,
+    /// Its place in the order of [`Entries`].
+    number: u64,
+    /// What it takes, its key included.
+    bytes: usize,
 }
 
 /// What a response depends on beside its [`Key`]: the request headers that its `Vary` names, with
@@ -84,7 +103,7 @@ impl Varies {
                     return None;
                 }
                 let name = HeaderName::from_bytes(name).ok()?;
-                let values = request.get_all(&name).iter().cloned().collect();
+                let values = request.get_all(&name).iter().map(detached).collect();
                 varies.push((name, values));
             }
         }
@@ -97,10 +116,81 @@ impl Varies {
         };
         self.0.iter().all(suits)
     }
+
+    fn bytes(&self) -> usize {
+        let of = |(name, values): &(HeaderName, Vec<HeaderValue>)| {
+            let values: usize = values.iter().map(|value| PER_FIELD + value.len()).sum();
+            PER_FIELD + name.as_str().len() + values
+        };
+        self.0.iter().map(of).sum()
+    }
+}
+
+/// A value of its own: one that was read shares the buffer of its connection, and would keep it.
+fn detached(value: &HeaderValue) -> HeaderValue {
+    let mut own = HeaderValue::from_bytes(value.as_bytes()).expect("it was a value before");
+    own.set_sensitive(value.is_sensitive());
+    own
 }
 
 #[derive(Clone, Default)]
-pub struct StaleCache(Rc<RefCell<HashMap<Key, Vec<Kept>>>>);
+pub struct StaleCache(Rc<RefCell<Entries>>);
+
+#[derive(Default)]
+struct Entries {
+    kept: HashMap<Rc<Key>, Vec<Kept>>,
+    /// Where each response is; the oldest has the lowest number.
+    order: BTreeMap<u64, Rc<Key>>,
+    next: u64,
+    /// What all of them take.
+    bytes: usize,
+}
+
+impl Entries {
+    fn insert(&mut self, key: Key, mut kept: Kept) {
+        let key = Rc::new(key);
+        let variants = self.kept.get(&key).map_or(&[][..], Vec::as_slice);
+        let replaced = variants.iter().find(|other| other.varies == kept.varies);
+        let one_too_many = || variants.first().filter(|_| variants.len() >= MAX_VARIANTS);
+        if let Some(number) = replaced.or_else(one_too_many).map(|other| other.number) {
+            self.remove(number);
+        }
+        kept.number = self.next;
+        self.next += 1;
+        self.bytes += kept.bytes;
+        self.order.insert(kept.number, key.clone());
+        self.kept.entry(key).or_default().push(kept);
+        while self.bytes > MAX_BYTES
+            && let Some((&oldest, _)) = self.order.first_key_value()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(key) = self.order.remove(&number) else {
+            return;
+        };
+        let Some(variants) = self.kept.get_mut(&key) else {
+            return;
+        };
+        if let Some(n) = variants.iter().position(|kept| kept.number == number) {
+            // In order: the first of them is the oldest.
+            self.bytes -= variants.remove(n).bytes;
+        }
+        if variants.is_empty() {
+            self.kept.remove(&key);
+        }
+    }
+
+    /// When the oldest response was kept.
+    fn oldest(&self) -> Option<(u64, Instant)> {
+        let (number, key) = self.order.first_key_value()?;
+        let kept = self.kept.get(key)?;
+        let oldest = kept.iter().find(|kept| kept.number == *number)?;
+        Some((*number, oldest.at))
+    }
+}
 
 impl StaleCache {
     /// How old the response is that is kept for a request with these headers.
@@ -112,9 +202,19 @@ impl StaleCache {
     /// The youngest response that suits a request with these headers.
     pub fn get(&self, key: &Key, request: &HeaderMap) -> Option<Kept> {
         let entries = self.0.borrow();
-        let suiting = entries.get(key)?.iter();
+        let suiting = entries.kept.get(key)?.iter();
         let suiting = suiting.filter(|kept| kept.varies.suits(request));
-        suiting.max_by_key(|kept| kept.at).cloned()
+        suiting.max_by_key(|kept| kept.number).cloned()
+    }
+
+    /// Forgets what no policy lets answer any more.
+    pub fn sweep(&self, now: Instant) {
+        let mut entries = self.0.borrow_mut();
+        while let Some((number, at)) = entries.oldest()
+            && now.saturating_duration_since(at) > MAX_STALE
+        {
+            entries.remove(number);
+        }
     }
 
     /// Starts to copy a response that may be kept; `Cache-Control: no-store` is obeyed.
@@ -125,11 +225,7 @@ impl StaleCache {
         status: StatusCode,
         response: &HeaderMap,
     ) -> Option<StaleCopy> {
-        let private = response
-            .get_all(CACHE_CONTROL)
-            .iter()
-            .any(|value| value.to_str().is_ok_and(|value| value.contains("no-store")));
-        if status != StatusCode::OK || private {
+        if status != StatusCode::OK || is_not_to_be_stored(response) {
             return None;
         }
         Some(StaleCopy {
@@ -142,6 +238,16 @@ impl StaleCache {
             too_large: false,
         })
     }
+}
+
+/// Directives are compared without regard to case (RFC 9111 5.2).
+fn is_not_to_be_stored(response: &HeaderMap) -> bool {
+    let values = response.get_all(CACHE_CONTROL).iter();
+    let mut directives = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    directives.any(|directive| {
+        let name = directive.split(|byte| *byte == b'=').next();
+        name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"no-store"))
+    })
 }
 
 /// A response being copied as it goes by.
@@ -168,152 +274,28 @@ impl StaleCopy {
         if self.too_large {
             return;
         }
-        let mut entries = self.cache.0.borrow_mut();
-        if entries.len() >= MAX_ENTRIES && !entries.contains_key(&self.key) {
-            let youngest = |variants: &[Kept]| variants.iter().map(|kept| kept.at).max();
-            let oldest = entries
-                .iter()
-                .min_by_key(|(_, variants)| youngest(variants))
-                .map(|(key, _)| key.clone());
-            oldest.map(|key| entries.remove(&key));
+        let fields = self.headers.iter();
+        let fields: usize = fields
+            .map(|(name, value)| PER_FIELD + name.as_str().len() + value.len())
+            .sum();
+        let bytes =
+            PER_RESPONSE + self.key.bytes() + self.varies.bytes() + fields + self.body.capacity();
+        let mut headers = self.headers;
+        for value in headers.values_mut() {
+            *value = detached(value);
         }
         let kept = Kept {
             status: self.status,
-            headers: self.headers,
+            headers,
             body: self.body.freeze(),
             varies: self.varies,
             at: now,
+            number: 0,
+            bytes,
         };
-        let variants = entries.entry(self.key).or_default();
-        variants.retain(|other| other.varies != kept.varies);
-        if variants.len() >= MAX_VARIANTS {
-            let oldest = variants.iter().enumerate().min_by_key(|(_, kept)| kept.at);
-            let oldest = oldest.map(|(n, _)| n).expect("there are some");
-            variants.swap_remove(oldest);
-        }
-        variants.push(kept);
+        self.cache.0.borrow_mut().insert(self.key, kept);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(target: &str) -> Key {
-        let request = http::Request::get(target).body(()).unwrap();
-        Key::of(&request.into_parts().0, None)
-    }
-
-    fn keep(cache: &StaleCache, target: &str, body: &[u8], now: Instant) {
-        let mut copy = cache
-            .copy(
-                key(target),
-                &HeaderMap::new(),
-                StatusCode::OK,
-                &HeaderMap::new(),
-            )
-            .unwrap();
-        copy.push(&Bytes::copy_from_slice(body));
-        copy.keep(now);
-    }
-
-    #[test]
-    fn tells_what_it_keeps_and_how_old_it_is() {
-        let (cache, start, none) = (StaleCache::default(), Instant::now(), HeaderMap::new());
-        keep(&cache, "/a", b"hello", start);
-        let later = Duration::from_secs(60);
-        assert_eq!(cache.get(&key("/a"), &none).unwrap().body, "hello");
-        assert_eq!(cache.age(&key("/a"), &none, start + later), Some(later));
-        assert_eq!(cache.age(&key("/b"), &none, start), None);
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let (cache, start, none) = (StaleCache::default(), Instant::now(), HeaderMap::new());
-        keep(&cache, "/large", &vec![0; MAX_BODY + 1], start);
-        assert!(cache.get(&key("/large"), &none).is_none());
-        for n in 0..MAX_ENTRIES as u64 + 10 {
-            keep(
-                &cache,
-                &format!("/{n}"),
-                b"x",
-                start + Duration::from_millis(n),
-            );
-        }
-        assert_eq!(cache.0.borrow().len(), MAX_ENTRIES);
-        assert!(cache.get(&key("/0"), &none).is_none(), "the oldest went");
-    }
-
-    #[test]
-    fn what_says_no_store_is_not_stored() {
-        let mut headers = HeaderMap::new();
-        headers.insert("cache-control", "private, no-store".parse().unwrap());
-        assert!(
-            StaleCache::default()
-                .copy(key("/"), &HeaderMap::new(), StatusCode::OK, &headers)
-                .is_none()
-        );
-    }
-
-    fn in_language(language: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert("accept-language", language.parse().unwrap());
-        headers
-    }
-
-    fn varying(vary: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(VARY, HeaderValue::from_static(vary));
-        headers
-    }
-
-    #[test]
-    fn what_varies_answers_only_what_it_was_made_for() {
-        let (cache, start) = (StaleCache::default(), Instant::now());
-        for (n, language) in (0..).zip(["de", "en", "de"]) {
-            let request = in_language(language);
-            let response = varying("Accept-Language, X-Other");
-            let mut copy = cache
-                .copy(key("/"), &request, StatusCode::OK, &response)
-                .unwrap();
-            copy.push(&Bytes::from(format!("{language} {n}")));
-            copy.keep(start + Duration::from_secs(n));
-        }
-        let body = |headers: &HeaderMap| cache.get(&key("/"), headers).map(|kept| kept.body);
-        assert_eq!(body(&in_language("de")).unwrap(), "de 2");
-        assert_eq!(body(&in_language("en")).unwrap(), "en 1");
-        assert_eq!(body(&in_language("fr")), None);
-        assert_eq!(body(&HeaderMap::new()), None);
-        let mut more = in_language("de");
-        more.insert("x-other", HeaderValue::from_static("1"));
-        assert_eq!(body(&more), None);
-    }
-
-    #[test]
-    fn what_varies_by_everything_is_not_kept() {
-        let cache = StaleCache::default();
-        let copy = cache.copy(
-            key("/"),
-            &HeaderMap::new(),
-            StatusCode::OK,
-            &varying("a, *"),
-        );
-        assert!(copy.is_none());
-    }
-
-    #[test]
-    fn variants_are_bounded() {
-        let (cache, start) = (StaleCache::default(), Instant::now());
-        for n in 0..MAX_VARIANTS as u64 + 1 {
-            let request = in_language(&n.to_string());
-            let response = varying("accept-language");
-            let copy = cache.copy(key("/"), &request, StatusCode::OK, &response);
-            copy.unwrap().keep(start + Duration::from_secs(n));
-        }
-        assert_eq!(cache.0.borrow()[&key("/")].len(), MAX_VARIANTS);
-        assert!(
-            cache.get(&key("/"), &in_language("0")).is_none(),
-            "the oldest went"
-        );
-    }
-}
+mod tests;
