@@ -196,6 +196,7 @@ fn http() -> Vec<Seed> {
         b"\xff\r\nGET / HTTP/1.1\nHost: shop\n\n",
         b"\xffPOST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
         b"\xffGET / HTTP/1.1\r\nHost: shop\r\nX: a\r\n b\r\n\r\n",
+        b"\xffPOST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n000000000000000000000000000000000000000000000000000000000000000000000019\r\nGET /evil HTTP/1.1\nA: b\n\n\r\n0\r\n\r\nGET /next HTTP/1.1\r\nHost: shop\r\n\r\n",
     ];
     let responses: &[&[u8]] = &[
         b"\x00HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
