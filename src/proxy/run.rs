@@ -128,12 +128,16 @@ impl Proxy {
         };
         let address = shared.config.admin;
         let listener =
+            displaced: shared.metrics.losses().port_connections_displaced.clone(),
             aside(address).with_context(|| format!("cannot listen on {address} for --admin"))?;
         tasks.push(supervisor.spawn("admin", admin.serve(listener)));
         if let Some((port, probes)) = shared.config.probes.clone() {
             let listener = aside((Ipv6Addr::UNSPECIFIED, port).into())
                 .with_context(|| format!("cannot listen on port {port} for --probe-port"))?;
-            tasks.push(supervisor.spawn("probes", ProbePort::new(probes).serve(listener)));
+            let displaced = shared.metrics.losses().port_connections_displaced.clone();
+            tasks.push(
+                supervisor.spawn("probes", ProbePort::new(probes, displaced).serve(listener)),
+            );
         }
         let certified = readiness.block("no certificate yet: is the controller reachable?");
         let told = readiness.block("nothing known from the controller yet");

@@ -15,8 +15,8 @@ use tokio::{net::TcpListener, time};
 
 use super::{
     logging::LogLevel,
-    metrics::Metrics,
-    port::{self, Answer, CONNECTION_TIMEOUT, Ends, HEADER_TIMEOUT, page, text},
+    metrics::{Counter, Metrics},
+    port::{self, Answer, CONNECTION_TIMEOUT, Ends, HEADER_TIMEOUT, Port, page, text},
     readiness::Readiness,
     tap::{MAX_TAPS, MAX_TIME, Query, TapBody, Taps},
 };
@@ -45,6 +45,8 @@ pub struct Admin {
     /// The file with the token that changes of state ask for, read each time so that it can be
     /// replaced. Without it nothing can be changed through this port.
     pub token_file: Option<PathBuf>,
+    /// Counts the connections that were closed to let others in.
+    pub displaced: Arc<Counter>,
 }
 
 impl Admin {
@@ -56,12 +58,16 @@ impl Admin {
         if let Some(path) = &self.token_file {
             auth::look_at(path).await;
         }
+        let port = Port {
+            name: "admin",
+            displaced: self.displaced.clone(),
+        };
         let admin = Arc::new(self);
         let answer = move |request, ends| {
             let admin = admin.clone();
             async move { admin.answer(request, ends).await }
         };
-        port::serve(listener, "admin", answer).await
+        port::serve(listener, port, answer).await
     }
 
     async fn answer(&self, request: Request<Incoming>, ends: Ends) -> Answer {

@@ -14,6 +14,7 @@ pub mod port;
 pub mod readiness;
 mod reason;
 pub mod span;
+pub mod seldom;
 pub mod tap;
 pub mod task;
 

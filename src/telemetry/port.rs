@@ -1,7 +1,15 @@
 //! A small HTTP/1.1 port of the process's own, beside its traffic: bounded in connections, header
 //! bytes and time, so that no scrape and no stuck reader costs traffic anything.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+mod places;
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{
@@ -13,11 +21,14 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
     time,
 };
 
-/// Connections open at once; further ones are closed at once.
+use super::{metrics::Counter, seldom::Seldom};
+use places::Places;
+
+/// Connections open at once; another one takes the place of one of them.
 pub(super) const MAX_CONNECTIONS: usize = 64;
 /// A request's line and headers together.
 pub(super) const MAX_HEADER_BYTES: usize = 8 * 1024;
@@ -26,6 +37,9 @@ const MAX_HEADERS: usize = 32;
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The whole life of a connection: a client that reads nothing is gone after it.
 pub(super) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Connections that lose their place are logged once in so long.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// One buffer, or a stream that ends before the connection must.
 pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -44,20 +58,29 @@ impl Ends {
     }
 }
 
-/// Serves the port called `name` until the future is dropped.
+/// What a port is called, and where it counts the connections that it closed for others.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub name: &'static str,
+    pub displaced: Arc<Counter>,
+}
+
+/// Serves a port until the future is dropped.
 ///
 /// # Errors
 /// When the listener itself fails, not when a connection does.
-pub async fn serve<F, A>(listener: TcpListener, name: &'static str, answer: F) -> io::Result<()>
+pub async fn serve<F, A>(listener: TcpListener, port: Port, answer: F) -> io::Result<()>
 where
     F: Fn(Request<Incoming>, Ends) -> A + Send + Sync + 'static,
     A: Future<Output = Answer> + Send,
 {
-    let answer = Arc::new(answer);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (answer, name) = (Arc::new(answer), port.name);
+    let mut places = Places::new(MAX_CONNECTIONS);
+    let mut connections = JoinSet::new();
+    let mut seldom = Seldom::new(LOG_EVERY);
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) if is_passing(&error) => {
                 tracing::warn!(%error, "the {name} port cannot accept a connection now");
                 time::sleep(Duration::from_millis(100)).await;
@@ -65,15 +88,22 @@ where
             }
             Err(error) => return Err(error),
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::debug!("the {name} port refuses a connection: {MAX_CONNECTIONS} are open");
+        while connections.try_join_next().is_some() {}
+        places.leave(AbortHandle::is_finished);
+        let answer = answer.clone();
+        let place = connections.spawn(async move { connection(stream, name, &*answer).await });
+        let Some((holder, displaced)) = places.enter(from.ip().to_canonical(), place) else {
             continue;
         };
-        let answer = answer.clone();
-        tokio::spawn(async move {
-            let _place = place;
-            connection(stream, name, &*answer).await;
-        });
+        displaced.abort();
+        port.displaced.inc();
+        if let Some(times) = seldom.due(Instant::now()) {
+            tracing::warn!(
+                %holder,
+                times,
+                "the {name} port has {MAX_CONNECTIONS} connections: a new one took the place of the oldest of the address with the most"
+            );
+        }
     }
 }
 

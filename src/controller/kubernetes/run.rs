@@ -214,6 +214,7 @@ impl Controller {
             // Without a token file nothing can be changed through the port, a drain included.
             drain: Box::new(|| {}),
             token_file: None,
+            displaced: self.metrics.figures().port_connections_displaced.clone(),
         };
         let listener = self.options.admin.bind().await?;
         self.parts.add("admin port", async move {

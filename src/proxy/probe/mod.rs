@@ -17,7 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     discovery::probe::{Check, Probe, Probes},
-    telemetry::port::{self, Answer, Ends, text},
+    telemetry::{
+        metrics::Counter,
+        port::{self, Answer, Ends, Port, text},
+    },
 };
 
 /// What the application said.
@@ -53,13 +56,16 @@ impl Verdict {
 pub struct ProbePort {
     probes: Probes,
     last: Mutex<HashMap<String, bool>>,
+    displaced: Arc<Counter>,
 }
 
 impl ProbePort {
-    pub fn new(probes: Probes) -> Self {
+    /// `displaced` counts the connections that were closed to let others in.
+    pub fn new(probes: Probes, displaced: Arc<Counter>) -> Self {
         Self {
             probes,
             last: Mutex::default(),
+            displaced,
         }
     }
 
@@ -68,12 +74,16 @@ impl ProbePort {
     /// # Errors
     /// When the listener itself fails.
     pub async fn serve(self, listener: TcpListener) -> io::Result<()> {
+        let port = Port {
+            name: "probe",
+            displaced: self.displaced.clone(),
+        };
         let probes = Arc::new(self);
         let answer = move |request, ends| {
             let probes = probes.clone();
             async move { probes.answer(request, ends).await }
         };
-        port::serve(listener, "probe", answer).await
+        port::serve(listener, port, answer).await
     }
 
     async fn answer(&self, request: Request<Incoming>, ends: Ends) -> Answer {

@@ -30,7 +30,7 @@ async fn ask(check: Check, path: &str) -> (u16, String) {
     let probes = [("/probe/app/live".to_owned(), Probe { check, timeout })];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let port = tokio::spawn(ProbePort::new(probes.into()).serve(listener));
+    let port = tokio::spawn(ProbePort::new(probes.into(), Arc::default()).serve(listener));
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: a\r\nuser-agent: kube-probe/1\r\nconnection: close\r\n\r\n"

@@ -50,6 +50,8 @@ pub struct Losses {
     pub spans_exported: Counter,
     pub span_export_failures: Counter,
     pub task_failures: Counter,
+    /// Connections to the admin and probe ports.
+    pub port_connections_displaced: Arc<Counter>,
 }
 
 pub(super) fn unix_seconds(at: SystemTime) -> i64 {
@@ -62,6 +64,14 @@ pub(super) fn unix_seconds(at: SystemTime) -> i64 {
 /// A sample without labels.
 pub(super) fn alone<V>(value: V) -> [([(&'static str, &'static str); 0], V); 1] {
     [([], value)]
+}
+
+pub(super) fn encode_displaced(displaced: &Counter, page: &mut Page) -> fmt::Result {
+    page.counters(
+        ("port_connections_displaced", None),
+        "Connections to the process's own ports that were closed to let others in",
+        alone(displaced.get()),
+    )
 }
 
 impl Discovery {
@@ -140,6 +150,7 @@ impl Losses {
             ("task_failures", None),
             "Background tasks that panicked or failed; the process ends after one",
             alone(self.task_failures.get()),
-        )
+        )?;
+        encode_displaced(&self.port_connections_displaced, page)
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::{
 
 use super::{
     Counter, Gauge, Histogram, Process,
-    control::{alone, unix_seconds},
+    control::{alone, encode_displaced, unix_seconds},
     page::Page,
 };
 
@@ -73,6 +73,8 @@ pub struct Figures {
     pub leader: Gauge,
     pub status_writes: Counter,
     pub events: Counter,
+    /// Connections to the admin port.
+    pub port_connections_displaced: Arc<Counter>,
     issuer_expiry: Gauge,
 }
 
@@ -134,6 +136,7 @@ impl Collector for Figures {
             "Events written about routes and policies",
             alone(self.events.get()),
         )?;
+        encode_displaced(&self.port_connections_displaced, page)?;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauges(
             ("build_info", None),
