@@ -90,7 +90,7 @@ pub struct Proxy {
     /// Worker threads.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: u16,
-    /// Accepted connections at a time, per worker.
+    /// Accepted connections at a time, per worker and direction.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
     /// After SIGTERM go on accepting for at least this long.

@@ -39,7 +39,7 @@ pub struct ProxyConfig {
     pub pod_ips: Vec<IpAddr>,
     /// SO_MARK of the proxy's own connections.
     pub mark: Option<u32>,
-    /// Accepted connections at a time, per worker.
+    /// Accepted connections at a time, per worker and direction.
     pub max_connections: usize,
     /// After SIGTERM new connections are still taken for so long: endpoint lists lag behind.
     pub drain_min: Duration,

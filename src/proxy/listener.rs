@@ -1,17 +1,22 @@
 //! Accepting connections, bounded in number, and going on when descriptors run out.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{inbound, outbound, worker::Worker};
 use crate::{
-    host::net::{self, TcpListener, TcpStream},
-    telemetry::{Direction, Reason},
+    host::{
+        self,
+        net::{self, TcpListener, TcpStream},
+    },
+    telemetry::{Direction, Reason, metrics::Connections, seldom::Seldom},
 };
 
 /// How long to leave the kernel alone when it has no descriptor to give.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
+/// That connections wait for a place is logged once in so long.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// How the original destination of an accepted connection is known.
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +33,57 @@ pub struct Bound {
     pub origin: Origin,
 }
 
+/// The places for connections in one direction: what strangers hold keeps the application's own
+/// calls out of none.
+pub struct Places {
+    direction: Direction,
+    free: Arc<Semaphore>,
+    connections: Arc<Connections>,
+    seldom: RefCell<Seldom>,
+    count: usize,
+}
+
+impl Places {
+    pub fn new(direction: Direction, count: usize, connections: Arc<Connections>) -> Rc<Self> {
+        Rc::new(Self {
+            direction,
+            free: Arc::new(Semaphore::new(count)),
+            connections,
+            seldom: RefCell::new(Seldom::new(LOG_EVERY)),
+            count,
+        })
+    }
+
+    /// Waits for a free place, and says so.
+    async fn take(&self) -> OwnedSemaphorePermit {
+        if let Ok(place) = self.free.clone().try_acquire_owned() {
+            return place;
+        }
+        self.connections.waited(self.direction);
+        let due = self.seldom.borrow_mut().due(host::now());
+        if let Some(times) = due {
+            tracing::warn!(
+                direction = self.direction.as_str(),
+                limit = self.count,
+                times,
+                "as many connections as --max-connections allows are open: further ones wait in the kernel"
+            );
+        }
+        let place = self.free.clone().acquire_owned().await;
+        place.expect("never closed")
+    }
+
+    /// Waits until every connection has ended.
+    pub async fn all_free(&self) {
+        let all = u32::try_from(self.count).unwrap_or(u32::MAX);
+        // Never closed, and every place back means that every connection has ended.
+        let _ = self.free.acquire_many(all).await;
+    }
+}
+
 /// Accepts until the drain's minimum time is over. New connections are taken while draining:
 /// those who still see this pod in their endpoint lists must not be turned away.
-pub async fn serve(
-    worker: Rc<Worker>,
-    bound: Bound,
-    connections: Arc<Semaphore>,
-) -> io::Result<()> {
+pub async fn serve(worker: Rc<Worker>, bound: Bound, places: Rc<Places>) -> io::Result<()> {
     let listener = TcpListener::from_std(bound.listener)?;
     let drain = worker.shared.drain.clone();
     let drain_min = worker.shared.config.drain_min;
@@ -43,10 +92,7 @@ pub async fn serve(
         tokio::time::sleep(drain_min).await;
     });
     loop {
-        let next = async {
-            let permit = connections.clone().acquire_owned().await;
-            (permit.expect("never closed"), listener.accept().await)
-        };
+        let next = async { (places.take().await, listener.accept().await) };
         let (permit, accepted) = tokio::select! {
             biased;
             () = &mut closing => return Ok(()),

@@ -17,12 +17,12 @@ use tokio::{
     net::TcpListener,
     runtime::{Builder, LocalOptions},
     signal::unix::{SignalKind, signal},
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, mpsc},
 };
 
 use super::{
     config::ProxyConfig,
-    listener::{self, Bound, Origin},
+    listener::{self, Bound, Origin, Places},
     memory,
     probe::ProbePort,
     tracing::Tracer,
@@ -383,16 +383,16 @@ fn start_workers(
 }
 
 pub async fn work(shared: Arc<Shared>, listeners: Vec<Bound>) {
-    let connections = Arc::new(Semaphore::new(shared.config.max_connections));
+    let places = Direction::ALL.map(|direction| {
+        let connections = shared.metrics.connections().clone();
+        Places::new(direction, shared.config.max_connections, connections)
+    });
     let worker = Worker::new(shared.clone());
     let serving: Vec<_> = listeners
         .into_iter()
         .map(|bound| {
-            tokio::task::spawn_local(listener::serve(
-                Rc::clone(&worker),
-                bound,
-                connections.clone(),
-            ))
+            let places = places[bound.direction as usize].clone();
+            tokio::task::spawn_local(listener::serve(Rc::clone(&worker), bound, places))
         })
         .collect();
     for listener in serving {
@@ -402,9 +402,9 @@ pub async fn work(shared: Arc<Shared>, listeners: Vec<Bound>) {
             Err(error) => return tracing::error!(%error, "a listener panicked"),
         }
     }
-    // Every permit back means that every connection has ended.
-    let all = u32::try_from(shared.config.max_connections).unwrap_or(u32::MAX);
-    let _ = connections.acquire_many(all).await;
+    for places in places {
+        places.all_free().await;
+    }
 }
 
 /// Waits until all workers have drained, at the latest until the deadline.

@@ -77,6 +77,7 @@ pub struct Connections {
     parked: ByDirection<Gauge>,
     refused: ByDirection<[Counter; Reason::COUNT]>,
     handshakes: ByDirection<[Counter; HandshakeResult::COUNT]>,
+    waits: ByDirection<Counter>,
     /// Times the listener could not accept: out of descriptors above all.
     pub accept_failures: Counter,
 }
@@ -118,6 +119,11 @@ impl Connections {
     /// Counts a connection that was accepted and then refused, or cut for what came on it.
     pub fn refused(&self, direction: Direction, reason: Reason) {
         self.refused[direction as usize][reason.index()].inc();
+    }
+
+    /// Counts that further connections had to wait for a place.
+    pub fn waited(&self, direction: Direction) {
+        self.waits[direction as usize].inc();
     }
 
     /// Counts a mesh TLS handshake, as a server (inbound) or as a client (outbound).
@@ -170,6 +176,15 @@ impl Connections {
             ("connections_refused", None),
             "Connections refused or cut by the proxy, by reason",
             refused.filter(|(_, count)| *count > 0),
+        )?;
+        let waits = Direction::ALL.map(|direction| {
+            let row = [("direction", direction.as_str())];
+            (row, self.waits[direction as usize].get())
+        });
+        page.counters(
+            ("connection_limit_waits", None),
+            "Times that as many connections as allowed were open, and further ones had to wait",
+            waits,
         )?;
         let failures: [([(&str, &str); 0], u64); 1] = [([], self.accept_failures.get())];
         page.counters(

@@ -1,7 +1,11 @@
 //! Clients that stop in the middle, of a body or of an answer: each costs a bounded amount, and
 //! nobody else their requests.
 
-use crate::harness::{MIB, Mesh, Wire, apps, mesh::Plan, wait};
+use crate::harness::{
+    MIB, Mesh, Wire, apps, free_addr,
+    mesh::Plan,
+    wait,
+};
 
 /// A few windows' worth of what a stalled exchange may hold, beside what a proxy has anyway.
 const BOUND: u64 = 64 * MIB;
@@ -78,4 +82,28 @@ fn bodies_that_never_end_hold_nobody_up() {
         assert_eq!((answer.status, &*answer.reason()), (504, "request-timeout"));
     }
     assert_bounded(&mesh, rest);
+}
+
+/// One limit for both directions: who held all the places kept the application's own calls out.
+#[test]
+fn silent_callers_keep_no_call_of_the_application_out() {
+    let app = apps::go();
+    let mut mesh = Plan::new(app.addr).protocol("http").start();
+    let inbound = free_addr();
+    let forward = format!("inbound:{inbound}={}", app.addr);
+    mesh.replace_client(&["--max-connections", "8", "--forward", &forward].map(str::to_owned));
+    let waits = r#"outrigger_connection_limit_waits_total{direction="inbound"} 1"#;
+    let silent: Vec<Wire> = (0..8).map(|_| Wire::connect(inbound)).collect();
+    wait::until("all the places are taken", || {
+        mesh.client.metrics().lines().any(|line| line == waits)
+    });
+    assert_eq!(mesh.get("/echo").status, 200);
+    wait::until("it is logged", || {
+        mesh.client
+            .process
+            .log()
+            .contains("as --max-connections allows")
+    });
+    drop(silent);
+    assert_eq!(Wire::connect(inbound).get("/echo").status, 200);
 }
