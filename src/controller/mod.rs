@@ -6,6 +6,7 @@ pub mod kubernetes;
 mod locate;
 mod own_certificate;
 mod peer_limit;
+mod peers;
 pub mod registry_file;
 mod run;
 mod server;

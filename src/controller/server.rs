@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -22,6 +22,7 @@ use tower_service::Service;
 
 use super::{
     authority::Authority,
+    peers::{Entry, Peers},
     store::Store,
     stream::{MAX_IN_FLIGHT, Refusal, Stream},
 };
@@ -38,12 +39,24 @@ use crate::{
         net::{TcpListener, TcpStream},
     },
     identity::{IdentityStore, SpiffeId, peer_id, peer_not_after},
+    telemetry::{
+        metrics::{CertificateRefusal, Figures},
+        seldom::Seldom,
+    },
 };
 
 /// Connections beyond this wait to be accepted.
 const MAX_CONNECTIONS: usize = 20_000;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections of one address at a time that show no certificate. They can do nothing but ask for
+/// one, which takes a moment.
+const MAX_STRANGERS: usize = 16;
+const STRANGER_TIME: Duration = Duration::from_secs(30);
+
+/// That there are more is logged once in so long.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// After an accept fails, as it does when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -60,12 +73,48 @@ pub struct Server {
     listener: TcpListener,
     identity: IdentityStore,
     routes: Routes,
+    strangers: Arc<Strangers>,
 }
 
 /// The identity that the client of a connection proved, and until when it holds, if it showed a
 /// certificate.
 #[derive(Clone)]
 struct Peer(Option<(SpiffeId, SystemTime)>);
+
+/// Who is connected without a certificate.
+struct Strangers {
+    peers: Arc<Peers>,
+    figures: Arc<Figures>,
+    seldom: Mutex<Seldom>,
+}
+
+impl Strangers {
+    fn new(figures: Arc<Figures>) -> Arc<Self> {
+        Arc::new(Self {
+            peers: Peers::new(MAX_STRANGERS),
+            figures,
+            seldom: Mutex::new(Seldom::new(LOG_EVERY)),
+        })
+    }
+
+    /// `None`, with a word to the log, where the address has all that it may have.
+    fn enter(&self, from: IpAddr) -> Option<Entry> {
+        let entry = self.peers.enter(from);
+        if entry.is_none() {
+            self.figures
+                .certificate_refused(CertificateRefusal::RateLimited);
+            let mut seldom = self.seldom.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(times) = seldom.due(host::now()) {
+                tracing::warn!(
+                    %from,
+                    times,
+                    "closed: the address has {MAX_STRANGERS} connections without a certificate"
+                );
+            }
+        }
+        entry
+    }
+}
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -79,12 +128,14 @@ impl Server {
         store: Arc<Store>,
         authority: Authority,
     ) -> Self {
+        let strangers = Strangers::new(store.figures().clone());
         let discovery = AggregatedDiscoveryServiceServer::new(Discovery { store });
         let authority = IdentityServer::new(authority).max_decoding_message_size(64 << 10);
         Self {
             listener: listener.into(),
             identity,
             routes: Routes::new(discovery).add_service(authority).prepare(),
+            strangers,
         }
     }
 
@@ -112,10 +163,11 @@ impl Server {
             };
             let credentials = self.identity.ready().await;
             let acceptor = TlsAcceptor::from(credentials.control_server_config());
-            let routes = self.routes.clone();
+            let (routes, strangers) = (self.routes.clone(), self.strangers.clone());
             connections.spawn(host::here(async move {
                 let _place = place;
-                if let Err(error) = serve_connection(stream, from.ip(), acceptor, routes).await {
+                let served = serve_connection(stream, from.ip(), acceptor, routes, &strangers);
+                if let Err(error) = served.await {
                     tracing::debug!(%from, %error, "the connection ended");
                 }
             }));
@@ -128,24 +180,35 @@ async fn serve_connection(
     from: IpAddr,
     acceptor: TlsAcceptor,
     routes: Routes,
+    strangers: &Strangers,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tcp.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(tcp)).await??;
     let connection = stream.get_ref().1;
     let peer = Peer(peer_id(connection).zip(peer_not_after(connection)));
+    let stranger = match peer.0 {
+        Some(_) => None,
+        None => match strangers.enter(from) {
+            Some(place) => Some(place),
+            None => return Ok(()),
+        },
+    };
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         let extensions = request.extensions_mut();
         extensions.insert(peer.clone());
         extensions.insert(PeerAddress(from.to_canonical()));
         routes.clone().call(request)
     });
-    http2::Builder::new(host::Executor)
+    let connection = http2::Builder::new(host::Executor)
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .serve_connection(TokioIo::new(stream), service)
-        .await?;
+        .serve_connection(TokioIo::new(stream), service);
+    match stranger {
+        None => connection.await?,
+        Some(_place) => tokio::time::timeout(STRANGER_TIME, connection).await??,
+    }
     Ok(())
 }
 

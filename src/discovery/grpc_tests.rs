@@ -1,24 +1,29 @@
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
+use tokio_rustls::TlsConnector;
 use tokio_stream::iter;
 
-use super::{Channel, DialError, origin};
+use super::{Channel, Controller, DialError, origin};
 use crate::{
-    controller::{Controller, Options},
+    controller::{self, Options},
     discovery::proto::{
         DeltaDiscoveryRequest,
         aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
     },
-    identity::bootstrap_client_config,
+    identity::{self, bootstrap_client_config},
 };
 
-/// Dials a controller of the mesh `mesh.local` that is expected to be one of `trust_domain`, for
-/// the time of a test.
-async fn dial(trust_domain: &str) -> Result<Channel, DialError> {
+/// How to reach a controller of the mesh `mesh.local`, which is expected to be one of
+/// `trust_domain`, for the time of a test.
+async fn controller(trust_domain: &str) -> (Controller, Arc<ClientConfig>) {
     let dir = tempfile::tempdir().unwrap();
     let registry = dir.path().join("registry.yaml");
     std::fs::write(&registry, "trustDomain: mesh.local\n").unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
     let options = Options::new(registry, listen, dir.path().join("ca"));
-    let controller = Controller::bind(options).await.unwrap();
+    let controller = controller::Controller::bind(options).await.unwrap();
     let address = controller.local_addr().unwrap().to_string();
     let id = format!("spiffe://{trust_domain}/ns/outrigger-system/sa/outrigger-controller");
     let id = id.parse().unwrap();
@@ -27,23 +32,67 @@ async fn dial(trust_domain: &str) -> Result<Channel, DialError> {
         let _dir = dir;
         controller.run(std::future::pending()).await;
     });
-    let controller = crate::discovery::Controller {
+    let controller = Controller {
         address,
         identity: id,
         mark: None,
     };
+    (controller, tls)
+}
+
+async fn dial(trust_domain: &str) -> Result<Channel, DialError> {
+    let (controller, tls) = controller(trust_domain).await;
     Channel::dial(&controller, tls).await
+}
+
+/// How discovery is refused.
+async fn refused(channel: Channel) -> tonic::Code {
+    let mut client = AggregatedDiscoveryServiceClient::with_origin(channel, origin());
+    let request = iter([DeltaDiscoveryRequest::default()]);
+    let refused = client.delta_aggregated_resources(request).await;
+    refused.unwrap_err().code()
 }
 
 #[tokio::test]
 async fn discovery_is_refused_to_whoever_shows_no_certificate() {
     let channel = dial("mesh.local").await.unwrap();
-    let mut client = AggregatedDiscoveryServiceClient::with_origin(channel, origin());
-    let refused = client
-        .delta_aggregated_resources(iter([DeltaDiscoveryRequest::default()]))
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    assert_eq!(refused(channel).await, tonic::Code::Unauthenticated);
+}
+
+/// They had no bound, and no end.
+#[tokio::test]
+async fn an_address_has_few_connections_without_a_certificate() {
+    let (controller, tls) = controller("mesh.local").await;
+    let served = async || {
+        let channel = Channel::dial(&controller, tls.clone()).await.ok()?;
+        let code = refused(channel.clone()).await;
+        (code == tonic::Code::Unauthenticated).then_some(channel)
+    };
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        held.push(served().await.expect("a place"));
+    }
+    assert!(served().await.is_none());
+    held.clear();
+    // The controller hears of that in its own time.
+    while served().await.is_none() {}
+}
+
+#[tokio::test]
+async fn a_connection_without_a_certificate_ends() {
+    let (controller, tls) = controller("mesh.local").await;
+    let tcp = TcpStream::connect(&controller.address).await.unwrap();
+    let name = identity::peer_name();
+    let mut stream = TlsConnector::from(tls).connect(name, tcp).await.unwrap();
+    tokio::time::pause();
+    let start = Instant::now();
+    // However it ends, it does.
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+    assert!(
+        (10..=31).contains(&start.elapsed().as_secs()),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 /// The library's own words are the debug form of what it met.

@@ -5,7 +5,6 @@
 //! controller that makes its pods.
 
 mod cluster;
-mod peers;
 mod review;
 mod server;
 

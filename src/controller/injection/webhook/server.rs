@@ -20,10 +20,13 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{Webhook, peers::Peers};
+use super::Webhook;
+use crate::controller::peers::Peers;
 
 /// Of all peers together: a hundred pods together could not hold them all.
 const MAX_CONNECTIONS: usize = 4_096;
+/// An API server keeps a connection or two.
+const MAX_PER_PEER: usize = 32;
 /// Reviews at a time on one connection.
 const MAX_STREAMS: u32 = 128;
 /// No object of Kubernetes is larger than 1.5 MiB, and a review may hold the old one as well.
@@ -48,7 +51,7 @@ pub async fn serve(
     webhook: Arc<Webhook>,
 ) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let peers = Arc::new(Peers::default());
+    let peers = Peers::new(MAX_PER_PEER);
     loop {
         let place = places.clone().acquire_owned().await;
         let (tcp, from) = match listener.accept().await {

@@ -1,5 +1,5 @@
-//! How many connections each address has: any pod can reach the webhook's port, and none may keep
-//! the API server out by holding all the places.
+//! How many connections each address has: any pod can reach the controller's ports, and none may
+//! keep the others out by holding all the places.
 
 use std::{
     collections::HashMap,
@@ -7,12 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// An API server keeps a connection or two.
-pub const MAX_PER_PEER: usize = 32;
-
 /// Addresses with a connection.
-#[derive(Debug, Default)]
-pub struct Peers(Mutex<HashMap<IpAddr, usize>>);
+#[derive(Debug)]
+pub struct Peers {
+    most: usize,
+    connections: Mutex<HashMap<IpAddr, usize>>,
+}
 
 /// One connection's entry, given back when it is dropped.
 #[derive(Debug)]
@@ -22,12 +22,20 @@ pub struct Entry {
 }
 
 impl Peers {
+    /// `most` connections for each address.
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            connections: Mutex::default(),
+        })
+    }
+
     /// `None` where the address has all that it may have.
     pub fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Entry> {
         let ip = ip.to_canonical();
         let mut peers = self.lock();
         let connections = peers.entry(ip).or_default();
-        if *connections >= MAX_PER_PEER {
+        if *connections >= self.most {
             return None;
         }
         *connections += 1;
@@ -37,7 +45,9 @@ impl Peers {
 
     /// No holder of the lock panics between two states.
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,11 +69,11 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_gives_it_back() {
-        let peers = Arc::new(Peers::default());
+        let peers = Peers::new(3);
         let ip: IpAddr = "198.18.1.1".parse().unwrap();
         let mapped: IpAddr = "::ffff:198.18.1.1".parse().unwrap();
-        let mut held: Vec<_> = (0..MAX_PER_PEER).map_while(|_| peers.enter(ip)).collect();
-        assert_eq!(held.len(), MAX_PER_PEER);
+        let mut held: Vec<_> = (0..9).map_while(|_| peers.enter(ip)).collect();
+        assert_eq!(held.len(), 3);
         assert!(peers.enter(ip).is_none());
         assert!(peers.enter(mapped).is_none(), "the same address");
         assert!(peers.enter("198.18.1.2".parse().unwrap()).is_some());
