@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::failure;
+use crate::{failure, telemetry::logging};
 
 /// A service mesh that turns the microservice patterns into configuration.
 #[derive(Parser)]
@@ -79,9 +79,12 @@ pub fn run() -> ExitCode {
         Command::Wait(args) => args.run(),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::finish();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("outrigger: {}", failure::in_full(&error));
+            logging::last_word(&format!("outrigger: {}", failure::in_full(&error)));
             ExitCode::FAILURE
         }
     }

@@ -51,6 +51,9 @@ use crate::{
     units,
 };
 
+/// How long the end of the process waits for the access log to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// What the proxy tells about itself and its traffic.
 pub struct Observability {
     pub log_level: LogLevel,
@@ -125,10 +128,10 @@ impl Proxy {
                 move || asked.notify_one()
             }),
             token_file: observability.admin_token_file,
+            displaced: shared.metrics.losses().port_connections_displaced.clone(),
         };
         let address = shared.config.admin;
         let listener =
-            displaced: shared.metrics.losses().port_connections_displaced.clone(),
             aside(address).with_context(|| format!("cannot listen on {address} for --admin"))?;
         tasks.push(supervisor.spawn("admin", admin.serve(listener)));
         if let Some((port, probes)) = shared.config.probes.clone() {
@@ -172,6 +175,7 @@ impl Proxy {
         self.signal.start();
         let config = &self.shared.config;
         drained(&mut self.workers, config.workers, config.drain_max).await;
+        self.shared.access_log.flush(LAST_LINES);
         drop(self.tasks);
         Ok(())
     }

@@ -10,21 +10,18 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
 use http::{Method, StatusCode, Uri, Version};
 
-use super::{Direction, Reason, context::TraceId};
+use super::{
+    Direction, Reason,
+    context::TraceId,
+    lines::{self, Line, Lines},
+};
 use crate::identity::SpiffeId;
-
-/// Lines that may wait for the writer; about 500 bytes each.
-const QUEUE: usize = 4096;
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,14 +78,25 @@ impl Record {
     }
 }
 
+impl Line for Box<Record> {
+    /// The address is as the client sent it.
+    fn bytes(&self) -> usize {
+        let host = self.uri.host().map_or(0, str::len);
+        size_of::<Record>() + host + self.uri.path().len()
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
+        line::append(self, out);
+    }
+}
+
 /// The data path's end: sends records and never blocks. Clones send to the same log.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog(Option<Sender>);
 
 #[derive(Clone, Debug)]
 struct Sender {
-    tx: SyncSender<Box<Record>>,
-    dropped: Arc<AtomicU64>,
+    lines: Lines<Box<Record>>,
     success_ratio: f64,
 }
 
@@ -99,17 +107,12 @@ impl AccessLog {
     /// A log and its writer. `success_ratio`, 0 to 1, is the share of the successes that is
     /// logged (failures all are); `dropped` counts the lines that were lost.
     pub fn new(success_ratio: f64, dropped: Arc<AtomicU64>) -> (Self, Writer) {
-        let (tx, rx) = sync_channel(QUEUE);
-        let writer = Writer {
-            rx,
-            dropped: dropped.clone(),
-        };
+        let (lines, writer) = Lines::new(dropped);
         let sender = Sender {
-            tx,
-            dropped,
+            lines,
             success_ratio,
         };
-        (Self(Some(sender)), writer)
+        (Self(Some(sender)), Writer(writer))
     }
 
     /// Whether it is on: where it is not, no record needs to be built.
@@ -121,23 +124,21 @@ impl AccessLog {
         let Some(sender) = &self.0 else {
             return;
         };
-        if !record.is_failure() && fastrand::f64() >= sender.success_ratio {
-            return;
+        if record.is_failure() || fastrand::f64() < sender.success_ratio {
+            sender.lines.push(Box::new(record));
         }
-        if sender.tx.try_send(Box::new(record)).is_err() {
-            sender.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until what was logged is written, `within` at most.
+    pub fn flush(&self, within: Duration) {
+        if let Some(sender) = &self.0 {
+            sender.lines.flush(within);
         }
     }
 }
 
 /// The writing end, for a thread of its own.
-pub struct Writer {
-    rx: Receiver<Box<Record>>,
-    dropped: Arc<AtomicU64>,
-}
-
-/// Lines written at once.
-const BATCH: usize = 256;
+pub struct Writer(lines::Writer<Box<Record>>);
 
 impl Writer {
     /// Writes until every [`AccessLog`] is dropped. A full disk or a closed pipe costs lines,
@@ -160,26 +161,16 @@ impl Writer {
         Ok(())
     }
 
-    fn write_to(self, mut out: impl Write) {
-        let mut lines = Vec::new();
+    fn write_to(self, out: impl Write) {
         let mut failing = false;
-        while let Ok(first) = self.rx.recv() {
-            lines.clear();
-            let mut count = 0;
-            for record in std::iter::once(first).chain(self.rx.try_iter().take(BATCH - 1)) {
-                line::append(&record, &mut lines);
-                count += 1;
+        self.0.write_to(out, |written| match written {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(%error, "cannot write the access log; lines are dropped until it works again");
             }
-            match out.write_all(&lines).and_then(|()| out.flush()) {
-                Ok(()) => failing = false,
-                Err(error) => {
-                    self.dropped.fetch_add(count, Ordering::Relaxed);
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "cannot write the access log; lines are dropped until it works again");
-                    }
-                }
-            }
-        }
+            Err(_) => {}
+        });
     }
 }
 

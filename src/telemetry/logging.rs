@@ -1,13 +1,35 @@
 //! The process's own log: text or JSON on standard error, with a level that can be changed
-//! while it runs.
+//! while it runs. Written by a thread of its own: who reads it may stall.
 
-use std::{fmt, io, io::IsTerminal, sync::Arc};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    fmt,
+    io::{self, IsTerminal, Write},
+    panic::{self, PanicHookInfo},
+    sync::{
+        Arc, LazyLock, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt, reload,
     util::SubscriberInitExt,
 };
+
+use super::lines::{self, Line, Lines};
+
+/// How long the end of the process, or a panic, waits for the log to be written.
+const LAST: Duration = Duration::from_secs(1);
+/// The thread that writes.
+const THREAD: &str = "log";
+
+/// The process's log, once it was set up.
+static LOG: OnceLock<Lines<Text>> = OnceLock::new();
+static DROPPED: LazyLock<Arc<AtomicU64>> = LazyLock::new(Arc::default);
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +50,8 @@ pub enum LogError {
     Filter { filter: String, cause: String },
     #[error("logging was already set up in this process: set it up once, at the start")]
     AlreadySet,
+    #[error("logging has no thread: {0}")]
+    Thread(#[from] io::Error),
     #[error("the log level cannot be changed any more: logging has ended")]
     Ended,
 }
@@ -61,11 +85,115 @@ impl LogLevel {
 /// Sets the process's log up. Once, before the first thread.
 ///
 /// # Errors
-/// When the filter cannot be read, or logging was set up before.
+/// When the filter cannot be read, logging was set up before, or there is no thread for it.
 pub fn init(filter: &str, format: LogFormat) -> Result<LogLevel, LogError> {
-    let (subscriber, level) = subscriber(filter, format, io::stderr)?;
+    let (lines, writer) = Lines::new(DROPPED.clone());
+    let (subscriber, level) = subscriber(filter, format, Queued(lines.clone()))?;
     subscriber.try_init().map_err(|_| LogError::AlreadySet)?;
+    thread::Builder::new()
+        .name(THREAD.into())
+        .spawn(move || write(writer))?;
+    LOG.set(lines).map_err(|_| LogError::AlreadySet)?;
+    panic::set_hook(Box::new(panicked));
     Ok(level)
+}
+
+/// Log lines so far that found no place in the queue, or could not be written.
+pub fn dropped_lines() -> u64 {
+    DROPPED.load(Relaxed)
+}
+
+/// Waits a moment for what was logged to be written: the end of the process takes the rest along.
+pub fn finish() {
+    if let Some(lines) = LOG.get() {
+        lines.flush(LAST);
+    }
+}
+
+/// Says on standard error why the process ends, after all that was logged.
+pub fn last_word(text: &str) {
+    match LOG.get() {
+        Some(lines) => {
+            lines.push(Text::from(format!("{text}\n")));
+            lines.flush(LAST);
+        }
+        None => eprintln!("{text}"),
+    }
+}
+
+/// Whole lines, as they are to be written.
+#[derive(Debug)]
+struct Text(Box<[u8]>);
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes().into())
+    }
+}
+
+impl Line for Text {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.0.len()
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+}
+
+/// Takes each event's line, which comes in one piece.
+struct Queued(Lines<Text>);
+
+impl<'a> MakeWriter<'a> for Queued {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Queued {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(Text(line.into()));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write(writer: lines::Writer<Text>) {
+    let mut told = 0;
+    writer.write_to(io::stderr(), |written| {
+        let dropped = dropped_lines();
+        if written.is_ok() && dropped > told {
+            let lines = dropped - std::mem::replace(&mut told, dropped);
+            tracing::warn!(
+                lines,
+                "log lines were dropped: whoever reads standard error did not keep up"
+            );
+        }
+    });
+}
+
+/// As the standard library says it, but not past the queue: a thread must not stand still because
+/// nobody reads.
+fn panicked(info: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let mut text = format!("\nthread '{name}' {info}\n");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        text += &format!("stack backtrace:\n{backtrace}\n");
+    }
+    match LOG.get() {
+        Some(lines) if name != THREAD => {
+            lines.push(text.into());
+            lines.flush(LAST);
+        }
+        _ => eprintln!("{text}"),
+    }
 }
 
 fn subscriber<W>(

@@ -7,14 +7,15 @@ pub mod access_log;
 pub mod admin;
 pub mod context;
 pub mod drain;
+mod lines;
 pub mod logging;
 pub mod metrics;
 pub mod otlp;
 pub mod port;
 pub mod readiness;
 mod reason;
-pub mod span;
 pub mod seldom;
+pub mod span;
 pub mod tap;
 pub mod task;
 

@@ -103,12 +103,9 @@ fn http_and_https_applications_are_asked() {
     }
     let failing = "path=\"/probe/app/missing\"";
     proxy.ask("missing");
-    let log = proxy.process.log();
-    assert_eq!(
-        log.matches(failing).count(),
-        1,
-        "a failure is logged once: {log}"
-    );
+    let logged = || proxy.process.log().matches(failing).count();
+    wait::until("the failure is logged", || logged() > 0);
+    assert_eq!(logged(), 1, "a failure is logged once");
 }
 
 #[test]

@@ -1,6 +1,10 @@
-use std::time::UNIX_EPOCH;
+use std::{sync::atomic::Ordering, time::UNIX_EPOCH};
 
-use super::{line::*, *};
+use super::{
+    line::*,
+    lines::{BATCH, QUEUE},
+    *,
+};
 
 fn record() -> Record {
     Record {
@@ -89,7 +93,7 @@ fn client_input_is_escaped_and_cut() {
 fn a_full_queue_drops_and_counts_without_waiting() {
     let dropped = Arc::new(AtomicU64::new(0));
     let (log, _writer) = AccessLog::new(1.0, dropped.clone());
-    for _ in 0..QUEUE + 3 {
+    for _ in 0..QUEUE / Box::new(record()).bytes() + 3 {
         log.log(record());
     }
     assert_eq!(dropped.load(Ordering::Relaxed), 3);

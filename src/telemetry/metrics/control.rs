@@ -9,6 +9,7 @@ use std::{
 use prometheus_client::registry::Unit;
 
 use super::{Counter, Gauge, page::Page};
+use crate::telemetry::logging;
 
 /// The stream that configuration comes by.
 #[derive(Debug, Default)]
@@ -64,6 +65,15 @@ pub(super) fn unix_seconds(at: SystemTime) -> i64 {
 /// A sample without labels.
 pub(super) fn alone<V>(value: V) -> [([(&'static str, &'static str); 0], V); 1] {
     [([], value)]
+}
+
+/// There is one log in a process.
+pub(super) fn encode_log_losses(page: &mut Page) -> fmt::Result {
+    page.counters(
+        ("log_dropped_lines", None),
+        "Log lines dropped because whoever reads standard error did not keep up",
+        alone(logging::dropped_lines()),
+    )
 }
 
 pub(super) fn encode_displaced(displaced: &Counter, page: &mut Page) -> fmt::Result {
@@ -151,6 +161,7 @@ impl Losses {
             "Background tasks that panicked or failed; the process ends after one",
             alone(self.task_failures.get()),
         )?;
+        encode_log_losses(page)?;
         encode_displaced(&self.port_connections_displaced, page)
     }
 }

@@ -10,7 +10,7 @@ use prometheus_client::{
 
 use super::{
     Counter, Gauge, Histogram, Process,
-    control::{alone, encode_displaced, unix_seconds},
+    control::{alone, encode_displaced, encode_log_losses, unix_seconds},
     page::Page,
 };
 
@@ -136,6 +136,7 @@ impl Collector for Figures {
             "Events written about routes and policies",
             alone(self.events.get()),
         )?;
+        encode_log_losses(page)?;
         encode_displaced(&self.port_connections_displaced, page)?;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.gauges(

@@ -138,8 +138,9 @@ fn meet(app: &apps::App, forgery: &Forgery, reason: &str, result: &str, what: &s
     );
     assert!(answer.text().contains(reason), "{what}: {answer:?}");
     wait::until("openssl is told", || openssl.log().contains("alert"));
-    let log = mesh.client.process.log();
-    assert!(log.contains(reason), "{what}: {log}");
+    wait::until(&format!("{what}: {reason} is logged"), || {
+        mesh.client.process.log().contains(reason)
+    });
 }
 
 fn openssl_was_met(mesh: &Mesh, result: &str) -> bool {

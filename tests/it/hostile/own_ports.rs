@@ -157,8 +157,9 @@ fn the_proxys_own_ports_lead_nowhere() {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<u32>().ok())
             .sum();
         assert_eq!(counted, refused, "{page}");
-        let log = scene.processes[1].log();
-        assert!(log.contains("loop-detected"), "{log}");
+        wait::until("it is logged", || {
+            scene.processes[1].log().contains("loop-detected")
+        });
         // What it believes is shown to the pod's own loopback alone.
         for (ip, status) in [
             (Ipv4Addr::LOCALHOST.into(), Some(200)),

@@ -1,9 +1,13 @@
 //! Clients that stop in the middle, of a body or of an answer: each costs a bounded amount, and
 //! nobody else their requests.
 
+use std::{fs::File, io::Read};
+
+use rustix::process::Signal;
+
 use crate::harness::{
     MIB, Mesh, Wire, apps, free_addr,
-    mesh::Plan,
+    mesh::{Around, Plan},
     wait,
 };
 
@@ -106,4 +110,49 @@ fn silent_callers_keep_no_call_of_the_application_out() {
     });
     drop(silent);
     assert_eq!(Wire::connect(inbound).get("/echo").status, 200);
+}
+
+/// Traffic stood still with the first line that did not fit into the pipe, and SIGTERM was not
+/// heard.
+#[test]
+fn a_stalled_reader_of_the_log_holds_nobody_up() {
+    let app = apps::go();
+    let dir = tempfile::tempdir().expect("a place for pipes");
+    let pipe = |name: &str| {
+        dir.path()
+            .join(format!("{name}.pipe"))
+            .display()
+            .to_string()
+    };
+    let script = format!(r#"mkfifo "{0}" && exec "$@" 2<>"{0}""#, pipe("NAME"));
+    let around = Around {
+        inside: ["sh", "-c", &script, "sh"].map(str::to_owned).into(),
+        ..Around::default()
+    };
+    let plan = Plan::new(app.addr).protocol("http").around(around);
+    let mut mesh = plan.args(["--log", "trace"]).start();
+    let dropped = || {
+        let page = mesh.client.metrics();
+        let count = page
+            .lines()
+            .find_map(|line| line.strip_prefix("outrigger_log_dropped_lines_total{} "));
+        count.expect("it is shown").to_owned()
+    };
+    wait::until("lines are dropped", || {
+        assert_eq!(mesh.get("/echo").status, 200);
+        dropped() != "0"
+    });
+    assert_eq!(mesh.get("/echo").status, 200);
+
+    // Once it reads again, it is told what it missed.
+    let mut reader = File::open(pipe("client")).expect("the proxy holds it open");
+    let (mut told, mut piece) = (String::new(), vec![0; 1 << 16]);
+    while !told.contains("log lines were dropped") {
+        let n = reader.read(&mut piece).expect("there is more to come");
+        told += &String::from_utf8_lossy(&piece[..n]);
+        // Something to say, when it has read all.
+        assert_eq!(mesh.get("/echo").status, 200);
+    }
+    mesh.server.process.signal(Signal::TERM);
+    assert!(mesh.server.process.wait().success(), "it ends by itself");
 }
