@@ -14,12 +14,15 @@ use super::{
 };
 use crate::{
     discovery::{CONTROLLER_NAMESPACE, controller_id, resource::Kind, validate::Problem},
-    host::net::TcpListener,
+    host::{self, net::TcpListener},
     identity::{
         IdentityStore,
         ca::{CaDirectory, CaError, DEFAULT_LIFETIME},
     },
 };
+
+/// The largest registry that is read, in bytes: about 100,000 endpoints.
+const MAX_REGISTRY: u64 = 16 << 20;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -189,7 +192,7 @@ impl Controller {
             biased;
             () = shutdown => {}
             () = self.server.run() => {}
-            () = file::follow(&registry, poll, self.text, reload) => {}
+            () = file::follow(&registry, poll, MAX_REGISTRY, self.text, reload) => {}
             () = self.own.keep_fresh() => {}
             () = follow_files(&self.files, ca_poll) => {}
         }
@@ -201,7 +204,7 @@ impl Controller {
 /// # Errors
 /// When it cannot be read, or has mistakes.
 pub fn read(path: &std::path::Path) -> Result<(String, Registry), RunError> {
-    let text = std::fs::read_to_string(path).map_err(|source| RunError::Read {
+    let text = host::file::read_to_string(path, MAX_REGISTRY).map_err(|source| RunError::Read {
         path: path.to_owned(),
         source,
     })?;

@@ -6,10 +6,12 @@ use std::{io, path::Path, time::Duration};
 use crate::host;
 
 /// Calls `changed` with every new content. A content counts once two readings in a row, `period`
-/// apart, yield it: a file that is being written is not read half. Never returns.
+/// apart, yield it: a file that is being written is not read half. One of more than `most` bytes is
+/// unreadable. Never returns.
 pub(super) async fn follow(
     path: &Path,
     period: Duration,
+    most: u64,
     mut last: String,
     mut changed: impl FnMut(&str),
 ) {
@@ -17,7 +19,7 @@ pub(super) async fn follow(
     let mut unreadable = None;
     loop {
         tokio::time::sleep(period).await;
-        match host::read_to_string(path).await {
+        match host::read_to_string(path, most).await {
             Ok(text) if text == last => settling = None,
             Ok(text) if settling.as_ref() == Some(&text) => {
                 changed(&text);

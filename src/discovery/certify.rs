@@ -24,6 +24,11 @@ use crate::identity::{
 };
 use crate::{host, units};
 
+/// The largest files that are read, in bytes. Tokens have one or two thousand; a bundle may be all
+/// that a ConfigMap can hold.
+const MAX_TOKEN: u64 = 64 << 10;
+const MAX_ROOTS: u64 = 1 << 20;
+
 /// For the whole exchange after the dial.
 const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -72,7 +77,7 @@ impl Certifier {
         let request = CertificateRequest::generate();
         let mut client = IdentityClient::with_origin(channel, grpc::origin());
         let call = client.certify(CertifyRequest {
-            token: read(&self.token_file).await?.trim().to_owned(),
+            token: read(&self.token_file, MAX_TOKEN).await?.trim().to_owned(),
             csr: request.csr_der,
         });
         let CertifyResponse { chain, roots } = tokio::time::timeout(CALL_TIMEOUT, call)
@@ -131,7 +136,7 @@ impl Certifier {
                 Err(error) => tracing::debug!(%error, "trying the bundle on disk"),
             }
         }
-        let roots = read(&self.roots_file).await?;
+        let roots = read(&self.roots_file, MAX_ROOTS).await?;
         let tls: Arc<_> = bootstrap_client_config(&roots, identity)?;
         Ok(Channel::dial(controller, tls).await?)
     }
@@ -185,8 +190,8 @@ impl Certifier {
     }
 }
 
-async fn read(path: &Path) -> Result<String, CertifyError> {
-    host::read_to_string(path)
+async fn read(path: &Path, most: u64) -> Result<String, CertifyError> {
+    host::read_to_string(path, most)
         .await
         .map_err(|source| CertifyError::Read {
             path: path.to_owned(),

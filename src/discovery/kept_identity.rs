@@ -14,9 +14,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
 use super::model::TrustBundle;
-use crate::identity::Svid;
+use crate::{host::file, identity::Svid};
 
 const FILE: &str = "identity.json";
+/// The largest that is read, in bytes.
+const MAX_BYTES: u64 = 4 << 20;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeptIdentity {
@@ -51,7 +53,7 @@ impl KeptIdentity {
     /// `None`, with a warning where that is a surprise, unless there is one that is still valid.
     pub(super) fn load(dir: &Path, now: SystemTime) -> Option<(Svid, TrustBundle)> {
         let path = dir.join(FILE);
-        let text = match fs::read(&path) {
+        let text = match file::read(&path, MAX_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             text => text,
         };

@@ -20,6 +20,10 @@ use crate::host;
 
 const FILE: &str = "discovery.json";
 
+/// The largest snapshot that is read, in bytes: the endpoints of four services that each are as
+/// large as a message of the controller's may be.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// Changes are gathered for this long before they are written.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 
@@ -34,7 +38,7 @@ struct Saved {
 /// Reads the snapshot; what is missing or cannot be read is left out with a warning.
 pub(super) fn load(dir: &Path) -> Vec<Named> {
     let path = dir.join(FILE);
-    let text = match fs::read(&path) {
+    let text = match host::file::read(&path, MAX_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {

@@ -2,6 +2,7 @@
 //! proxy and the controller ask here and nowhere else, so that in tests a simulated machine can
 //! answer. Outside tests all of this is the operating system's, at no cost.
 
+pub mod file;
 pub mod net;
 pub mod original_dst;
 pub mod os;
@@ -95,11 +96,11 @@ pub async fn blocking<T: Send + 'static>(
     done.map_err(io::Error::other).flatten()
 }
 
-/// Reads a small file.
+/// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// When it cannot be read or is not UTF-8.
-pub async fn read_to_string(path: &Path) -> io::Result<String> {
+/// As [`file::read_to_string`].
+pub async fn read_to_string(path: &Path, most: u64) -> io::Result<String> {
     let path = path.to_owned();
-    blocking(move || std::fs::read_to_string(path)).await
+    blocking(move || file::read_to_string(&path, most)).await
 }

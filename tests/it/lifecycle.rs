@@ -1,11 +1,16 @@
 //! Start, drain and survival: what happens to requests while processes come and go.
 
 use std::{
+    fs,
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, Mode, mkfifoat},
+    process::Signal,
+};
 
 use crate::harness::{
     Mesh, Wire, apps,
@@ -188,6 +193,51 @@ fn a_proxy_starts_from_its_snapshot() {
     mesh.client.restart();
     let answer = mesh.get("/echo");
     assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// Puts a pipe that nobody writes where a file was.
+fn replace_by_pipe(file: &Path) {
+    let pipe = file.with_extension("pipe");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("an own folder");
+    fs::rename(pipe, file).expect("an own folder");
+}
+
+/// The controller waited for a writer for ever, and took no edit any more.
+#[test]
+fn a_registry_that_becomes_a_pipe_is_left_alone() {
+    let app = apps::go();
+    let mesh = Plan::new(app.addr).protocol("http").start();
+    let file = mesh.file("registry.yaml");
+    let text = fs::read_to_string(&file).expect("it was written");
+    replace_by_pipe(&file);
+    wait::until("the log names what it is", || {
+        let log = mesh.controller.log();
+        log.contains("registry.yaml") && log.contains("is a FIFO, and must be a regular file")
+    });
+    assert_eq!(mesh.get("/echo").status, 200, "the last good state stays");
+    let new = file.with_extension("new");
+    let edited = text.replace("trustDomain", "# Edited.\ntrustDomain");
+    fs::write(&new, edited).expect("an own folder");
+    fs::rename(&new, &file).expect("an own folder");
+    wait::until("the edit is taken", || {
+        mesh.controller.log().contains("the registry has changed")
+    });
+}
+
+#[test]
+fn a_proxy_whose_snapshot_is_a_pipe_starts_without() {
+    let app = apps::go();
+    let mut mesh = Plan::new(app.addr).protocol("http").start();
+    assert_eq!(mesh.get("/echo").status, 200);
+    mesh.client.until_saved();
+    mesh.client.process.kill();
+    replace_by_pipe(&mesh.file("client-snapshot/discovery.json"));
+    replace_by_pipe(&mesh.file("client-snapshot/identity.json"));
+    mesh.client.restart();
+    assert_eq!(mesh.get("/echo").status, 200);
+    let log = mesh.client.process.log();
+    assert!(log.contains("the snapshot cannot be read"), "{log}");
+    assert!(log.contains("the kept identity is unusable"), "{log}");
 }
 
 #[test]

@@ -11,12 +11,16 @@ use serde::{Deserialize, Serialize};
 use crate::{
     controller::injection::InjectionConfig,
     discovery::validate::{Checker, Problem, syntax},
+    host::file,
     identity::{
         self,
         ca::{DEFAULT_LIFETIME, LIFETIMES},
     },
     units, yaml,
 };
+
+/// The largest that is read, in bytes: as much as a ConfigMap can hold.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The file behind the controller's `--config`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +46,7 @@ impl MeshConfig {
     /// When the file cannot be read, says what this version does not know, or has a value that
     /// the mesh could not work with.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = file::read_to_string(path, MAX_BYTES).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;

@@ -8,6 +8,10 @@ use std::{
 };
 
 use super::CaError;
+use crate::host::file;
+
+/// The largest file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 pub(super) const ROOT_CERT: &str = "root.pem";
 pub(super) const ROOT_KEY: &str = "root.key";
@@ -46,7 +50,7 @@ impl Directory {
     /// `None` where there is no such file.
     pub(super) fn read(&self, name: &str) -> Result<Option<String>, CaError> {
         let path = self.path(name);
-        match std::fs::read_to_string(&path) {
+        match file::read_to_string(&path, MAX_BYTES) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CaError::io(&path, source)),

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{HeaderMap, header::AUTHORIZATION};
-use tokio::{fs::File, io::AsyncReadExt};
+
+use crate::host;
 
 /// A shorter token could be guessed; a longer one is a wrong file.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=4096;
+/// The largest token file that is read: a token, and blanks round it.
+const MAX_FILE: u64 = 64 << 10;
 
 pub(super) enum Verdict {
     Allowed,
@@ -52,12 +55,9 @@ fn log_useless(path: &Path, why: &str) {
 }
 
 async fn read_token(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).await.map_err(|error| error.to_string())?;
-    // One more than allowed, and a line end.
-    let mut file = file.take(*TOKEN_BYTES.end() as u64 + 2);
-    let mut bytes = Vec::new();
-    let read = file.read_to_end(&mut bytes).await;
-    read.map_err(|error| error.to_string())?;
+    let path = path.to_owned();
+    let read = host::blocking(move || host::file::read(&path, MAX_FILE)).await;
+    let bytes = read.map_err(|error| error.to_string())?;
     let token = bytes.trim_ascii();
     match TOKEN_BYTES.contains(&token.len()) {
         true => Ok(token.to_vec()),
