@@ -168,7 +168,12 @@ impl Inbound {
                     let more = client.read_buf(&mut read);
                     match tokio::time::timeout_at(deadline, more).await {
                         Ok(Ok(n)) if n > 0 => {}
-                        Ok(_) | Err(_) => return,
+                        // The client is gone.
+                        Ok(_) => return,
+                        Err(_) => {
+                            let detail = "the ClientHello did not end in time";
+                            return self.refused(Reason::TlsFailed, detail);
+                        }
                     }
                 }
                 Peek::Hello(hello) => break Some(hello),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{MIB, Mesh, Wire, apps, mesh::Plan, run, tools::command};
+use crate::harness::{MIB, Mesh, Wire, apps, mesh::Plan, run, tools::command, wait};
 
 /// A relay that cuts what the client says first into single bytes.
 fn dribbling(to: SocketAddr) -> SocketAddr {
@@ -123,4 +123,23 @@ fn a_head_that_does_not_end_is_cut() {
         "outrigger_connections_refused_total{direction=\"outbound\",reason=\"head-timeout\"} 1";
     assert!(mesh.client.metrics().lines().any(|line| line == cut));
     assert_eq!(app.count("requests"), 0);
+}
+
+/// Five seconds, as docs/protocols.md says; it was cut without a word.
+#[test]
+fn a_client_hello_that_does_not_end_is_cut_and_counted() {
+    let app = apps::go();
+    let mesh = Mesh::in_front_of(app.addr);
+    let mut wire = Wire::connect_for(mesh.inbound, Duration::from_secs(30));
+    // A record of 512 bytes, of which the first come.
+    wire.send([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]);
+    assert!(wire.take_all().is_empty(), "cut without an answer");
+    let cut = "outrigger_connections_refused_total{direction=\"inbound\",reason=\"tls-failed\"} 1";
+    assert!(mesh.server.metrics().lines().any(|line| line == cut));
+    wait::until("it is logged", || {
+        mesh.server
+            .process
+            .log()
+            .contains("ClientHello did not end in time")
+    });
 }
