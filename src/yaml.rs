@@ -5,6 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::{Error, Location, MessageFormatter as _, Options, UserMessageFormatter};
 
+use crate::failure::shortened;
+
 /// The longest value that a message repeats, in characters.
 const MAX_SHOWN: usize = 60;
 
@@ -82,9 +84,10 @@ pub fn reason(error: &Error, text: &str) -> String {
 /// [`reason`] with the place before it: `line 3, column 5: …`.
 pub fn fault(error: &Error, text: &str) -> String {
     let reason = reason(error, text);
+    let reason = shortened(&reason);
     match error.location() {
         Some(at) => format!("line {}, column {}: {reason}", at.line(), at.column()),
-        None => reason,
+        None => reason.into_owned(),
     }
 }
 

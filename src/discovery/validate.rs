@@ -12,7 +12,7 @@ use super::{
     model::{Destination, Endpoint, Endpoints, Service, TrustBundle, Workload},
     resource::{Resource, ResourceName},
 };
-use crate::{access, identity::TrustAnchors, resilience::ResiliencePolicy};
+use crate::{access, failure::shortened, identity::TrustAnchors, resilience::ResiliencePolicy};
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +34,11 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field.is_empty() {
-            true => f.write_str(&self.reason),
-            false => write!(f, "{}: {}", self.field, self.reason),
+        // Both may hold what was written, at any length.
+        let (field, reason) = (shortened(&self.field), shortened(&self.reason));
+        match field.is_empty() {
+            true => f.write_str(&reason),
+            false => write!(f, "{field}: {reason}"),
         }
     }
 }

@@ -274,3 +274,25 @@ fn what_is_wrong_with_the_file_as_a_whole_has_no_field() {
         "{twice}"
     );
 }
+
+/// It came back whole, in a log line of 5 MB.
+#[test]
+fn a_long_value_is_not_repeated_whole() {
+    let long = "x".repeat(5_000_000);
+    let service = "services:\n  - {namespace: shop, name: cart, ports: [{port: 80}]";
+    for text in [
+        format!("trustDomain: {long}.\n"),
+        format!("trustDomain: mesh.local\n{long}: 1\n"),
+        format!("trustDomain: mesh.local\n{service}, protocol: {long}}}\n"),
+        format!("trustDomain: mesh.local\n{service}, policy: {{{long}: 1}}}}\n"),
+        format!("trustDomain: mesh.local\n{service}, policy: {{breaker: {{ramp: {long}}}}}}}\n"),
+        format!("trustDomain: mesh.local\n{service}, addresses: [\"{long}\"]}}\n"),
+    ] {
+        let refused = refused(&text);
+        assert!(refused.len() < 3_000, "{} bytes", refused.len());
+        assert!(
+            refused.contains("bytes left out") || refused.len() < 500,
+            "{refused}"
+        );
+    }
+}
