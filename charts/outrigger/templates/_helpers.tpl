@@ -78,3 +78,56 @@ matchExpressions:
     values: [disabled]
   {{- with .Values.webhook.namespaceSelector }}{{ toYaml . | nindent 2 }}{{ end }}
 {{- end }}
+
+{{/* An amount of the Kubernetes API as a number: 128Mi is 134217728. */}}
+{{- define "outrigger.amount" -}}
+{{- $text := toString . -}}
+{{- $number := regexFind "^[0-9.]+" $text -}}
+{{- $unit := trimPrefix $number $text -}}
+{{- $factors := dict "" 1 "n" 0.000000001 "u" 0.000001 "m" 0.001 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "P" 1000000000000000 "E" 1000000000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 "Ei" 1152921504606846976 -}}
+{{- if hasKey $factors $unit -}}
+{{ mulf (float64 $number) (get $factors $unit) }}
+{{- else -}}
+{{ float64 $text }}
+{{- end -}}
+{{- end }}
+
+{{/* A duration in seconds: 1h30m is 5400. */}}
+{{- define "outrigger.seconds" -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+[hms]" . -1 -}}
+{{- $unit := substr (int (sub (len .) 1)) (len .) . -}}
+{{- $sum = add $sum (mul (trimSuffix $unit . | atoi) (get (dict "h" 3600 "m" 60 "s" 1) $unit)) -}}
+{{- end -}}
+{{ $sum }}
+{{- end }}
+
+{{/* Refuses, by the value's name, what a schema cannot: the controller would not start with it. */}}
+{{- define "outrigger.validate" -}}
+{{- $lifetime := include "outrigger.seconds" .Values.mesh.certificateLifetime | int -}}
+{{- if or (lt $lifetime 60) (gt $lifetime 31536000) -}}
+{{- fail (printf "mesh.certificateLifetime: %s is not between 1m and 8760h: write it like 24h" .Values.mesh.certificateLifetime) -}}
+{{- end -}}
+{{- $resources := .Values.proxy.resources | default dict -}}
+{{- $requests := $resources.requests | default dict -}}
+{{- $limits := $resources.limits | default dict -}}
+{{- with $limits.memory -}}
+{{- if lt (include "outrigger.amount" . | float64) 16777216.0 -}}
+{{- fail (printf "proxy.resources.limits.memory: %v is too little for a proxy: write 16Mi or more" .) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $limit := $limits -}}
+{{- $request := get $requests $name | default 0 -}}
+{{- if and (not (kindIs "invalid" $limit)) (gt (include "outrigger.amount" $request | float64) (include "outrigger.amount" $limit | float64)) -}}
+{{- fail (printf "proxy.resources.requests.%s: %v is above the limit, %v" $name $request $limit) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := list "skipInboundPorts" "skipOutboundPorts" "opaquePorts" -}}
+{{- range get $.Values.proxy $name | default list -}}
+{{- $ends := splitList "-" (toString .) -}}
+{{- if gt (first $ends | atoi) (last $ends | atoi) -}}
+{{- fail (printf "proxy.%s: %v ends before it begins: write the lower port first" $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
