@@ -61,7 +61,7 @@ pub(super) fn next_status(
         let before = ours
             .iter()
             .find(|entry| entry[layout.reference] == reference);
-        let conditions = conditions(at, *live)
+        let conditions = conditions(kind, at, *live)
             .into_iter()
             .map(|condition| condition.write(before, finding.generation, now));
         json!({
@@ -106,13 +106,13 @@ struct Condition {
     message: String,
 }
 
-fn conditions(at: &Attachment, live: Live) -> Vec<Condition> {
+fn conditions(object: ObjectKind, at: &Attachment, live: Live) -> Vec<Condition> {
     let mut conditions = vec![
         verdict(ACCEPTED, "Accepted", &at.accepted),
         verdict(RESOLVED_REFS, "ResolvedRefs", &at.resolved),
     ];
     if at.accepted == Verdict::Good && !at.resources.is_empty() {
-        conditions.push(live_condition(live));
+        conditions.push(live_condition(object, live));
     }
     conditions
 }
@@ -134,20 +134,22 @@ fn verdict(kind: &'static str, good: &'static str, verdict: &Verdict) -> Conditi
     }
 }
 
-fn live_condition(
-    Live {
+fn live_condition(object: ObjectKind, live: Live) -> Condition {
+    let Live {
         subscribed,
         current,
-    }: Live,
-) -> Condition {
+    } = live;
     let (status, reason) = match (subscribed, current) {
         (0, _) => ("Unknown", "NoProxies"),
         _ if current >= subscribed => ("True", "Live"),
         _ => ("False", "Pending"),
     };
-    let message = match subscribed {
-        0 => {
-            "no proxy has asked for it yet: its clients have not dialled since they started".into()
+    let message = match (subscribed, object) {
+        (0, ObjectKind::AccessPolicy) => {
+            "not known to be live: no proxy of its workloads was connected at the last count, of which there is one every 10 s".into()
+        }
+        (0, _) => {
+            "not known to be live: no proxy used it at the last count, of which there is one every 10 s; a proxy does once its application dials".into()
         }
         _ => format!("live in {current} of {subscribed} proxies"),
     };

@@ -96,8 +96,48 @@ fn a_transition_has_a_time_of_its_own() {
     let times = |kind| condition(&next, kind)["lastTransitionTime"].clone();
     assert_eq!(times(LIVE), "1970-01-01T00:00:20Z");
     assert_eq!(times(ACCEPTED), "1970-01-01T00:00:07Z");
-    let none = route(&object, &found, &[live(0, 0)], 20).unwrap();
-    assert_eq!(condition(&none, LIVE)["status"], "Unknown");
+}
+
+#[test]
+fn without_a_proxy_it_says_whose_proxies_were_counted() {
+    let found = finding(vec![good("cart")]);
+    let told = |kind, list: &str| {
+        let status = next_status(kind, &json!({}), &found, &[live(0, 0)], at(7)).unwrap();
+        let conditions = status[list][0]["conditions"].as_array().unwrap().clone();
+        let live = conditions.into_iter().find(|c| c["type"] == LIVE).unwrap();
+        assert_eq!(live["status"], "Unknown");
+        live["message"].as_str().unwrap().to_owned()
+    };
+    let route = told(ObjectKind::HttpRoute, "parents");
+    assert!(route.contains("once its application dials"), "{route}");
+    let access = told(ObjectKind::AccessPolicy, "ancestors");
+    assert!(access.contains("of its workloads"), "{access}");
+    assert!(!access.contains("dials"), "{access}");
+    for message in [route, access] {
+        assert!(message.contains("every 10 s"), "{message}");
+    }
+}
+
+#[test]
+fn the_columns_of_kubectl_name_conditions_that_are_written() {
+    use kube::CustomResourceExt;
+
+    use crate::controller::kubernetes::api::{AccessPolicy, ResiliencePolicy};
+
+    let written = conditions(ObjectKind::AccessPolicy, &good("cart"), live(1, 1));
+    let mut asked = 0;
+    for crd in [AccessPolicy::crd(), ResiliencePolicy::crd()] {
+        let columns = crd.spec.versions[0].additional_printer_columns.clone();
+        for column in columns.unwrap_or_default() {
+            let Some((_, rest)) = column.json_path.split_once("@.type==\"") else {
+                continue;
+            };
+            let (kind, _) = rest.split_once('"').expect("a closing quote");
+            asked += 1;
+            assert!(written.iter().any(|c| c.kind == kind), "{kind}");
+        }
+    }
+    assert_eq!(asked, 4, "Accepted and Live of both kinds");
 }
 
 #[test]

@@ -48,7 +48,7 @@ use super::{
     printcolumn(
         name = "Live",
         type_ = "string",
-        json_path = r#".status.ancestors[0].conditions[?(@.type=="Live")].status"#
+        json_path = r#".status.ancestors[0].conditions[?(@.type=="outrigger.dev/Live")].status"#
     ),
     printcolumn(
         name = "Age",

@@ -24,8 +24,8 @@ pub struct PolicyAncestorStatus {
     /// Who wrote this entry.
     #[schemars(length(min = 1, max = 253))]
     pub controller_name: String,
-    /// `Accepted`: the policy is valid and has effect here. `Live`: the proxies that it concerns
-    /// have it.
+    /// `Accepted`: the policy is valid and has effect here. `outrigger.dev/Live`: the proxies that
+    /// it concerns have it.
     #[serde(default)]
     #[schemars(
         length(max = 8),

@@ -49,7 +49,7 @@ use crate::{
     printcolumn(
         name = "Live",
         type_ = "string",
-        json_path = r#".status.ancestors[0].conditions[?(@.type=="Live")].status"#
+        json_path = r#".status.ancestors[0].conditions[?(@.type=="outrigger.dev/Live")].status"#
     ),
     printcolumn(
         name = "Age",
