@@ -75,6 +75,23 @@ pub struct Upstream {
     pub endpoints: BTreeMap<SocketAddr, Breaker>,
 }
 
+impl Upstream {
+    /// As people are told of it: its address or its route tells it from others of the name.
+    pub fn title(&self) -> String {
+        match (&self.address, &self.route) {
+            (Some(address), _) => format!("{} {address}", self.upstream),
+            (None, Some(route)) => format!("{} by {route}", self.upstream),
+            (None, None) => self.upstream.clone(),
+        }
+    }
+
+    /// How many of its endpoints are out of the balancer, as `1 of 3`.
+    pub fn out(&self) -> String {
+        let out = self.endpoints.values().filter(|breaker| breaker.is_out());
+        format!("{} of {}", out.count(), self.endpoints.len())
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Breaker {
@@ -88,12 +105,29 @@ pub struct Breaker {
     pub spared: bool,
 }
 
+impl Breaker {
+    pub fn is_open(&self) -> bool {
+        self.state == "open"
+    }
+
+    /// Whether an endpoint is out of the balancer.
+    pub fn is_out(&self) -> bool {
+        self.is_open() && !self.spared
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Bulkhead {
     pub in_use: usize,
     pub queued: usize,
     pub limit: usize,
+}
+
+impl Bulkhead {
+    pub fn is_full(&self) -> bool {
+        self.limit > 0 && self.in_use >= self.limit
+    }
 }
 
 impl From<(usize, usize, usize)> for Bulkhead {

@@ -53,15 +53,11 @@ impl Report for Breakers {
             "RETRIES LEFT",
         ]);
         for Held { pod, upstream } in &self.upstreams {
-            let out = upstream
-                .endpoints
-                .values()
-                .filter(|breaker| is_out(breaker));
             table.row([
                 pod.clone(),
-                name(upstream),
+                upstream.title(),
                 state(&upstream.breaker),
-                format!("{} of {}", out.count(), upstream.endpoints.len()),
+                upstream.out(),
                 places(upstream.bulkhead),
                 upstream.bulkhead.queued.to_string(),
                 upstream.retry_budget.to_string(),
@@ -103,26 +99,13 @@ impl Report for Breakers {
     }
 }
 
-/// Whether an endpoint is out of the balancer.
-fn is_out(breaker: &Breaker) -> bool {
-    breaker.state == "open" && !breaker.spared
-}
-
-fn name(upstream: &Upstream) -> String {
-    match (&upstream.address, &upstream.route) {
-        (Some(address), _) => format!("{} {address}", upstream.upstream),
-        (None, Some(route)) => format!("{} by {route}", upstream.upstream),
-        (None, None) => upstream.upstream.clone(),
-    }
-}
-
 fn places(bulkhead: Bulkhead) -> String {
     format!("{} of {}", bulkhead.in_use, bulkhead.limit)
 }
 
 fn state(breaker: &Breaker) -> String {
     // Its time is up; it changes when the next request comes.
-    let due = breaker.state == "open" && breaker.changes_in_ms == Some(0);
+    let due = breaker.is_open() && breaker.changes_in_ms == Some(0);
     let until = breaker.changes_in_ms.map(|ms| {
         let left = age(std::time::Duration::from_millis(ms));
         if due {
