@@ -1,5 +1,6 @@
 //! Asking proxies: their admin port, through the API server's port-forward, a bounded number at
-//! a time and each for a bounded time. It needs the permission to create `pods/portforward`.
+//! a time and each for a bounded time. It needs the permissions on `pods/portforward` to `get` it,
+//! which a WebSocket is by its method, and to `create` it, which newer API servers ask for too.
 
 use std::time::{Duration, Instant};
 

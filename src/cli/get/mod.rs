@@ -12,6 +12,9 @@ use serde::Serialize;
 use super::cluster::{self, Answer, ClusterArgs, Progress, Report, Scope};
 
 /// Show what the proxies believe, by asking each of them.
+///
+/// It takes the rights to list pods, and to get and to create pods/portforward; `get policies`
+/// those to list policies and routes.
 #[derive(clap::Args)]
 pub struct GetArgs {
     #[arg(value_enum)]

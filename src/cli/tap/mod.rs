@@ -13,8 +13,8 @@ use crate::failure;
 
 /// Watch the requests of a pod, or of a workload's pods, as they end.
 ///
-/// No header and no body is shown, of a path no query. It takes the right to create
-/// pods/portforward, and ends with Ctrl-C.
+/// No header and no body is shown, of a path no query. It takes the rights to get and to create
+/// pods/portforward, for a workload also to get it, and ends with Ctrl-C.
 #[derive(clap::Args)]
 pub struct TapArgs {
     /// A pod's name, or deploy/NAME, sts/NAME, ds/NAME, job/NAME.

@@ -14,6 +14,8 @@ use crate::{telemetry::Direction, units};
 use rates::Row;
 
 /// Show requests per second, success and latency of each workload, live.
+///
+/// It takes the rights to list pods, and to get and to create pods/portforward.
 #[derive(clap::Args)]
 pub struct TopArgs {
     /// In every namespace.

@@ -51,7 +51,7 @@ fn answer(answers: &Answers) -> Line {
         _ => Line::failed(
             check,
             format!("none answers: {}", some_of(&silent)),
-            "Asking a proxy needs the right to create pods/portforward.",
+            "Asking a proxy needs the rights to get and to create pods/portforward.",
         ),
     }
 }
