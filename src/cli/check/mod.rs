@@ -10,11 +10,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::cluster::{self, ClusterArgs, Progress, Report};
+use super::cluster::{self, ClusterArgs, Progress, Report, Scope};
 use crate::{failure, ranges::Subnet};
 use line::{Check, Line, Verdict};
 
 /// Check the cluster and the Outrigger in it. Exits with 1 when a line failed.
+///
+/// With -n NAMESPACE, --pre tries a pod in that namespace too; without --pre, only the policies,
+/// pods and proxies of that namespace are looked at.
 #[derive(clap::Args)]
 pub struct CheckArgs {
     /// Before an install: whether this cluster can take it.
@@ -87,6 +90,12 @@ impl CheckArgs {
         Checked::new(lines.unwrap_or_else(|error| vec![unreachable(&error)]))
     }
 
+    /// The context's namespace is not meant: without -n the whole mesh is.
+    fn scope(&self) -> Scope {
+        let named = self.cluster.namespace.clone();
+        named.map_or(Scope::All, Scope::Namespace)
+    }
+
     async fn lines(&self, skipped: &[Subnet]) -> anyhow::Result<Vec<Line>> {
         let cluster = self.cluster.connect().await?;
         let progress = Progress::new();
@@ -94,7 +103,7 @@ impl CheckArgs {
             let facts = pre::gather(&cluster, &self.cluster, &progress).await?;
             return Ok(pre::conclude(&facts, skipped));
         }
-        let facts = installed::gather(&cluster, &progress).await?;
+        let facts = installed::gather(&cluster, &self.scope(), &progress).await?;
         Ok(installed::conclude(&facts, std::time::SystemTime::now()))
     }
 }
@@ -115,6 +124,14 @@ mod tests {
     struct Typed {
         #[command(flatten)]
         check: CheckArgs,
+    }
+
+    #[test]
+    fn only_a_namespace_that_was_named_narrows_the_look() {
+        let scope = |typed: &[&str]| Typed::parse_from(typed).check.scope();
+        assert_eq!(scope(&["check"]), Scope::All);
+        let shop = scope(&["check", "-n", "shop"]);
+        assert!(shop.contains("shop") && !shop.contains("other"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod output;
 mod pods;
 mod policies;
 mod progress;
+mod refusal;
 mod scrape;
 mod target;
 
@@ -32,8 +33,9 @@ pub use pods::{INJECTED, PROXY, Scope, containers, injected_pods, is_injected, o
 pub use policies::Condition;
 pub use policies::{Policy, policies};
 pub use progress::Progress;
+pub use refusal::{Refuser, advice_on_refusal};
 pub use scrape::{Page, Sample};
-pub use target::Target;
+pub use target::{Found, Target};
 
 /// Where the chart installs Outrigger unless told otherwise.
 pub const USUAL_INSTALL_NAMESPACE: &str = "outrigger-system";

@@ -18,6 +18,13 @@ pub enum Scope {
 }
 
 impl Scope {
+    pub fn contains(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(one) => one == namespace,
+        }
+    }
+
     pub fn pods(&self, client: &Client) -> Api<Pod> {
         match self {
             Self::All => Api::all(client.clone()),

@@ -55,12 +55,38 @@ impl std::str::FromStr for Target {
     }
 }
 
+/// A target as the cluster has it.
+pub struct Found {
+    /// As [`owner_of`](super::owner_of) names it.
+    pub name: String,
+    pub pods: Vec<Pod>,
+    /// How many pods it should have; `None` where it does not say.
+    pub wanted: Option<i32>,
+    /// Why further pods of a Deployment are not created.
+    pub refused: Option<String>,
+}
+
 impl Target {
     /// The pods it stands for, at least one.
     ///
     /// # Errors
     /// When it does not exist, has no pods, or cannot be read.
     pub async fn pods(&self, client: &Client, namespace: &str) -> anyhow::Result<Vec<Pod>> {
+        let found = self.find(client, namespace).await?;
+        let name = &self.name;
+        anyhow::ensure!(
+            !found.pods.is_empty(),
+            "{name} has no pods just now: `outrigger diagnose {}` says why",
+            found.name
+        );
+        Ok(found.pods)
+    }
+
+    /// What it is, and its pods, if it has any.
+    ///
+    /// # Errors
+    /// When it does not exist or cannot be read.
+    pub async fn find(&self, client: &Client, namespace: &str) -> anyhow::Result<Found> {
         let name = self.name.as_str();
         let failed = |error: kube::Error| match &error {
             kube::Error::Api(status) if status.code == 404 => anyhow::anyhow!(
@@ -70,33 +96,70 @@ impl Target {
             _ => anyhow::anyhow!("{name}: {}", explain(&error)),
         };
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let mut found = Found {
+            name: format!("{}/{name}", self.kind.short()),
+            pods: Vec::new(),
+            wanted: None,
+            refused: None,
+        };
         let selector = match self.kind {
-            Kind::Pod => return Ok(vec![pods.get(name).await.map_err(failed)?]),
+            Kind::Pod => {
+                found.pods.push(pods.get(name).await.map_err(failed)?);
+                return Ok(found);
+            }
             Kind::Deployment => {
                 let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-                Some(api.get(name).await.map_err(failed)?.spec.selector)
+                let deployment = api.get(name).await.map_err(failed)?;
+                found.wanted = Some(deployment.spec.replicas.unwrap_or(1));
+                found.refused = replica_failure(&deployment);
+                Some(deployment.spec.selector)
             }
             Kind::StatefulSet => {
                 let api: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
-                Some(api.get(name).await.map_err(failed)?.spec.selector)
+                let spec = api.get(name).await.map_err(failed)?.spec;
+                found.wanted = Some(spec.replicas.unwrap_or(1));
+                Some(spec.selector)
             }
             Kind::DaemonSet => {
                 let api: Api<DaemonSet> = Api::namespaced(client.clone(), namespace);
-                Some(api.get(name).await.map_err(failed)?.spec.selector)
+                let daemons = api.get(name).await.map_err(failed)?;
+                found.wanted = daemons.status.map(|status| status.desired_number_scheduled);
+                Some(daemons.spec.selector)
             }
             Kind::Job => {
                 let api: Api<Job> = Api::namespaced(client.clone(), namespace);
-                let found = api.get(name).await.map_err(failed)?;
-                found.spec.and_then(|spec| spec.selector)
+                let job = api.get(name).await.map_err(failed)?;
+                job.spec.and_then(|spec| spec.selector)
             }
         };
         let selector = selector.unwrap_or_default();
-        let found = labelled(&pods, &label_query(&selector))
+        found.pods = labelled(&pods, &label_query(&selector))
             .await
             .map_err(failed)?;
-        anyhow::ensure!(!found.is_empty(), "{name} has no pods just now");
         Ok(found)
     }
+}
+
+impl Kind {
+    fn short(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Deployment => "deploy",
+            Self::StatefulSet => "sts",
+            Self::DaemonSet => "ds",
+            Self::Job => "job",
+        }
+    }
+}
+
+/// Why a Deployment's ReplicaSet cannot create pods.
+fn replica_failure(deployment: &Deployment) -> Option<String> {
+    let status = deployment.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    let failure = conditions.find(|c| {
+        c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True")
+    })?;
+    failure.message.clone().or_else(|| failure.reason.clone())
 }
 
 /// A selector as the API server's query takes it.
@@ -135,6 +198,23 @@ mod tests {
         let refused = "svc/cart".parse::<Target>().unwrap_err();
         assert!(refused.contains("deploy/NAME"), "{refused}");
         assert!("deploy/".parse::<Target>().is_err());
+    }
+
+    #[test]
+    fn finds_why_a_deployment_gets_no_pods() {
+        let with = |status: &str| -> Deployment {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {},
+                "spec": { "selector": {}, "template": {} },
+                "status": { "conditions": [
+                    { "type": "Available", "status": "False", "message": "none" },
+                    { "type": "ReplicaFailure", "status": status, "message": "denied" },
+                ]},
+            }))
+            .unwrap()
+        };
+        assert_eq!(replica_failure(&with("True")).as_deref(), Some("denied"));
+        assert_eq!(replica_failure(&with("False")), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::cli::{
     check::line::{Check, Line, or_unknown, some_of},
-    cluster::{Install, Validity, age},
+    cluster::{CONTROLLER, Install, Validity, age},
 };
 
 /// An issuer is to be replaced before it has less than this left: certificates end with it.
@@ -90,6 +90,16 @@ fn controller(found: &Controller) -> Line {
         updated,
         ..
     } = found;
+    if *desired == 0 {
+        return Line::failed(
+            check,
+            "it is scaled to 0: no pod of an injected namespace can be created, and no certificate renewed",
+            format!(
+                "`kubectl -n {} scale deployment {CONTROLLER} --replicas 2`, or what the chart's controller.replicas says.",
+                found.namespace
+            ),
+        );
+    }
     let replicas = format!("{ready} of {desired} replicas ready");
     let seen = match found.troubles.is_empty() {
         true => replicas,

@@ -101,6 +101,19 @@ fn controllers_that_are_not_ready() {
 }
 
 #[test]
+fn a_controller_that_is_scaled_to_0_is_said_to_be() {
+    let mut facts = good();
+    let controller = facts.controller.as_mut().unwrap();
+    (controller.desired, controller.ready, controller.updated) = (0, 0, 0);
+    let lines = conclude(&facts, now());
+    let line = lines.iter().find(|line| line.check == Check::Controller);
+    let line = line.expect("every check has a line");
+    assert_eq!(line.verdict, Failed);
+    assert!(line.found.contains("scaled to 0"), "{line}");
+    assert!(line.next.as_ref().unwrap().contains("--replicas"), "{line}");
+}
+
+#[test]
 fn certificates_that_end() {
     let past = Validity {
         not_before: now() - Duration::from_secs(7_200),

@@ -21,9 +21,15 @@ use crate::{
     controller::kubernetes::api::{AccessPolicy, ResiliencePolicy},
 };
 
+/// `scope`: whose policies, pods and proxies are looked at.
+///
 /// # Errors
 /// When the API server cannot be reached.
-pub async fn gather(cluster: &Cluster, progress: &Progress) -> anyhow::Result<Facts> {
+pub async fn gather(
+    cluster: &Cluster,
+    scope: &Scope,
+    progress: &Progress,
+) -> anyhow::Result<Facts> {
     let client = &cluster.client;
     progress.step("asking the API server");
     let version = client.apiserver_version().await;
@@ -39,11 +45,11 @@ pub async fn gather(cluster: &Cluster, progress: &Progress) -> anyhow::Result<Fa
         secret(client, one, "outrigger-ca"),
         webhook(client, one),
         crds(client),
-        policies(client),
-        pods(client),
+        policies(client, scope),
+        pods(client, scope),
     );
     let (issuer, roots) = authority(ca);
-    let proxies = cluster::beliefs(client, &Scope::All, progress).await;
+    let proxies = cluster::beliefs(client, scope, progress).await;
     let proxies = proxies.unwrap_or_default().into_iter();
     let proxies = proxies.map(|answer| (answer.pod, answer.belief));
     Ok(Facts {
@@ -233,8 +239,8 @@ fn crd_state(
     }
 }
 
-async fn policies(client: &Client) -> Fact<Vec<PolicyProblem>> {
-    let policies = cluster::policies(client, &Scope::All).await?;
+async fn policies(client: &Client, scope: &Scope) -> Fact<Vec<PolicyProblem>> {
+    let policies = cluster::policies(client, scope).await?;
     let problem = |policy: cluster::Policy| {
         let message = policy.problem()?.to_owned();
         Some(PolicyProblem {
@@ -246,10 +252,11 @@ async fn policies(client: &Client) -> Fact<Vec<PolicyProblem>> {
 }
 
 /// How many pods have a proxy, and which of the injected namespaces have none.
-async fn pods(client: &Client) -> Fact<Pods> {
+async fn pods(client: &Client, scope: &Scope) -> Fact<Pods> {
     let injected = ListParams::default().labels(INJECTED);
-    let injected = list::<Pod>(Api::all(client.clone()), injected).await?.len();
-    let namespaces = list::<Namespace>(Api::all(client.clone()), ListParams::default()).await?;
+    let injected = list::<Pod>(scope.pods(client), injected).await?.len();
+    let mut namespaces = list::<Namespace>(Api::all(client.clone()), ListParams::default()).await?;
+    namespaces.retain(|namespace| scope.contains(&namespace.name_any()));
     let mut without = Vec::new();
     for namespace in namespaces {
         let inject = namespace.annotations().get("outrigger.dev/inject");

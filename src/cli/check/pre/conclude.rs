@@ -6,7 +6,7 @@ use super::facts::{Facts, GatewayCrd, Namespace, Node, Right, Server, Trial};
 use crate::{
     cli::{
         check::line::{Check, Line, or_unknown, some_of},
-        cluster::{Fact, Install},
+        cluster::{Fact, Install, Refuser},
     },
     ranges::Subnet,
 };
@@ -212,23 +212,29 @@ fn skipped_subnets<'a>(
 
 fn pod_security(namespaces: &[Namespace]) -> Line {
     let check = Check::PodSecurity;
-    let next = "The init container needs NET_ADMIN, which only the privileged level has: label the namespace pod-security.kubernetes.io/enforce=privileged, and audit and warn at restricted.";
     let level = |namespace: &Namespace| match namespace.enforces.as_deref() {
         Some(level @ ("baseline" | "restricted")) => Some(format!("{} ({level})", namespace.name)),
         _ => None,
     };
-    let mut refused = Vec::new();
+    let (mut refused, mut next) = (Vec::new(), Vec::new());
     for namespace in namespaces.iter().filter(|namespace| namespace.inject) {
-        match (&namespace.refuses, level(namespace)) {
-            (Some(Trial::Refused(why)), _) => refused.push(format!("{}: {why}", namespace.name)),
-            (Some(Trial::NotMade(_)) | None, Some(level)) => refused.push(level),
-            _ => {}
+        let (what, refuser) = match (&namespace.refuses, level(namespace)) {
+            (Some(Trial::Refused(why)), _) => {
+                (format!("{}: {why}", namespace.name), Refuser::of(why))
+            }
+            (Some(Trial::NotMade(_)) | None, Some(level)) => (level, Refuser::PodSecurity),
+            _ => continue,
+        };
+        refused.push(what);
+        if !next.contains(&refuser.advice()) {
+            next.push(refuser.advice());
         }
     }
     if !refused.is_empty() {
         let found = format!("injected pods are refused in {}", some_of(&refused));
-        return Line::failed(check, found, next);
+        return Line::failed(check, found, next.join(" "));
     }
+    let next = Refuser::PodSecurity.advice();
     let injected = namespaces
         .iter()
         .filter(|namespace| namespace.inject)

@@ -250,6 +250,34 @@ fn namespaces_that_would_refuse_the_init_container() {
 }
 
 #[test]
+fn privileges_are_advised_only_where_they_lack() {
+    let next = |why: &str| {
+        let line = line(Check::PodSecurity, &[], |facts| {
+            facts.namespaces = Ok(vec![Namespace {
+                refuses: Some(Trial::Refused(why.into())),
+                ..injected()
+            }]);
+        });
+        assert_eq!(line.verdict, Failed);
+        assert!(line.found.contains(why), "{line}");
+        line.next.expect("it failed")
+    };
+    let annotation = next(
+        "admission webhook \"injector.outrigger.dev\" denied the request: write enabled or disabled",
+    );
+    assert!(
+        annotation.contains("Correct what the message names"),
+        "{annotation}"
+    );
+    let away = next("failed calling webhook \"injector.outrigger.dev\": connection refused");
+    assert!(away.contains("outrigger check"), "{away}");
+    for advice in [annotation, away] {
+        assert!(!advice.contains("privileged"), "{advice}");
+    }
+    assert!(next("violates PodSecurity \"baseline:latest\"").contains("privileged"));
+}
+
+#[test]
 fn other_meshes_may_be_here_but_not_in_the_same_namespace() {
     let check = Check::OtherMeshes;
     let webhook = |name: &str| {
