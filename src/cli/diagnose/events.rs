@@ -6,7 +6,10 @@ use kube::{
     api::{ListParams, LogParams},
 };
 
-use super::facts::Event;
+use super::{
+    denials::{Denial, denials},
+    facts::Event,
+};
 use crate::cli::cluster::{Fact, PROXY, explain, list};
 
 /// Events that are told.
@@ -23,10 +26,41 @@ pub async fn events(client: &Client, pod: &Pod) -> Fact<Vec<Event>> {
     );
     let api: Api<KubeEvent> = Api::namespaced(client.clone(), &namespace);
     let found = list(api, ListParams::default().fields(&of_pod)).await?;
+    Ok(newest(found))
+}
+
+/// The events about pods of a workload (`kind/name`) that could not be created: they are the
+/// workload's, of a Deployment its ReplicaSets'.
+pub async fn refused_pods(client: &Client, namespace: &str, workload: &str) -> Fact<Vec<Event>> {
+    let api: Api<KubeEvent> = Api::namespaced(client.clone(), namespace);
+    let failed = ListParams::default().fields("reason=FailedCreate");
+    let mut found = list(api, failed).await?;
+    found.retain(|event| is_of(event, workload));
+    Ok(newest(found))
+}
+
+fn is_of(event: &KubeEvent, workload: &str) -> bool {
+    let object = &event.involved_object;
+    let named = object.name.as_deref().unwrap_or_default();
+    let (kind, name) = workload.split_once('/').unwrap_or(("", workload));
+    match (kind, object.kind.as_deref().unwrap_or_default()) {
+        // The name of a ReplicaSet ends with a hash, in which there is no dash.
+        ("deploy", "ReplicaSet") => {
+            let of_deployment = named
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('-'));
+            of_deployment.is_some_and(|hash| !hash.contains('-'))
+        }
+        ("sts", "StatefulSet") | ("ds", "DaemonSet") | ("job", "Job") => named == name,
+        _ => false,
+    }
+}
+
+fn newest(found: Vec<KubeEvent>) -> Vec<Event> {
     let mut events: Vec<_> = found.into_iter().map(event).collect();
     events.sort_by_key(|event| std::cmp::Reverse(event.at));
     events.truncate(EVENTS);
-    Ok(events)
+    events
 }
 
 fn event(event: KubeEvent) -> Event {
@@ -50,7 +84,15 @@ fn event(event: KubeEvent) -> Event {
     }
 }
 
-pub async fn log(client: &Client, pod: &Pod) -> Fact<Vec<String>> {
+/// What the proxy's log tells of trouble.
+#[derive(Default)]
+pub struct Log {
+    /// Warnings and errors, the newest last.
+    pub bad: Vec<String>,
+    pub denials: Vec<Denial>,
+}
+
+pub async fn log(client: &Client, pod: &Pod) -> Fact<Log> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
     let params = LogParams {
         container: Some(PROXY.to_owned()),
@@ -58,7 +100,12 @@ pub async fn log(client: &Client, pod: &Pod) -> Fact<Vec<String>> {
         ..LogParams::default()
     };
     let text = api.logs(&pod.name_any(), &params).await;
-    Ok(bad_lines(&text.map_err(|error| explain(&error))?))
+    let text = text.map_err(|error| explain(&error))?;
+    let plain: Vec<_> = text.lines().map(without_escapes).collect();
+    Ok(Log {
+        bad: bad_lines(&text),
+        denials: denials(plain.iter().map(String::as_str)),
+    })
 }
 
 /// The last lines that are warnings or errors, in both of the log's formats, without colours.
@@ -95,6 +142,20 @@ fn without_escapes(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_of_a_replica_set_is_its_deployments() {
+        let event = |kind: &str, name: &str| -> KubeEvent {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {}, "involvedObject": { "kind": kind, "name": name },
+            }))
+            .unwrap()
+        };
+        assert!(is_of(&event("ReplicaSet", "cart-5d4f"), "deploy/cart"));
+        assert!(!is_of(&event("ReplicaSet", "cart-db-5d4f"), "deploy/cart"));
+        assert!(!is_of(&event("Pod", "cart-5d4f"), "deploy/cart"));
+        assert!(is_of(&event("StatefulSet", "db"), "sts/db"));
+    }
 
     #[test]
     fn picks_the_lines_that_tell_of_trouble() {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::denials::Denial;
 use crate::{
     cli::cluster::{Fact, Page, Policy},
     proxy::belief::Belief,
@@ -16,6 +17,8 @@ pub struct Facts {
     pub workload: String,
     pub phase: String,
     pub injection: Injection,
+    /// Why the API server takes no further pods of its workload, where it says so.
+    pub new_pods_refused: Option<String>,
     pub containers: Vec<Container>,
     /// Of the proxy, where there is one.
     pub proxy: Option<ProxySays>,
@@ -23,10 +26,14 @@ pub struct Facts {
     pub controller: Fact<String>,
     /// The policies and routes that touch it.
     pub policies: Fact<Vec<Policy>>,
+    /// The ResiliencePolicies and routes of the services that it calls.
+    pub calls: Fact<Vec<Policy>>,
     /// The newest first.
     pub events: Fact<Vec<Event>>,
     /// The proxy's last lines with a warning or an error, the newest last.
     pub log: Fact<Vec<String>>,
+    /// Whom the proxy did not let in, by its log.
+    pub denials: Vec<Denial>,
     pub now: SystemTime,
 }
 
@@ -37,7 +44,7 @@ pub struct Injection {
     pub injected: bool,
     /// `outrigger.dev/inject` of the pod and of its namespace.
     pub of_pod: Option<String>,
-    pub of_namespace: Option<String>,
+    pub of_namespace: Fact<Option<String>>,
     /// The namespace opted out of the webhook by its label, or never is injected.
     pub hidden_namespace: bool,
     pub host_network: bool,
@@ -54,6 +61,9 @@ pub struct Injection {
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     pub name: String,
+    /// One that ends before the application starts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
     pub ready: bool,
     pub restarts: i32,
     /// `running`, `waiting: REASON` or `terminated: REASON`.
@@ -61,6 +71,14 @@ pub struct Container {
     /// How it ended before it was restarted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
+    /// What the kubelet says about its state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Of its last end, which is now or before it was restarted; in Unix seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<u64>,
 }
 
 /// What a proxy told on its admin port.

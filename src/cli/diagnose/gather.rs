@@ -9,12 +9,12 @@ use k8s_openapi::api::{
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::{
-    events,
+    calls, events,
     facts::{Container, Facts, Injection, ProxySays},
 };
 use crate::cli::cluster::{
     self, AskError, CONTROLLER, Cluster, Fact, Page, Policy, Progress, Proxy, Scope, containers,
-    installs, is_injected, list, owner_of, understand,
+    explain, installs, is_injected, list, owner_of, understand,
 };
 
 /// For how long the proxy's counters are watched.
@@ -36,7 +36,13 @@ pub fn health(pod: &Pod) -> (bool, std::cmp::Reverse<i32>) {
     (ready, std::cmp::Reverse(restarts))
 }
 
-pub async fn gather(cluster: &Cluster, pod: &Pod, progress: &Progress) -> Facts {
+/// `refused`: why further pods of its workload are not created, where that is known.
+pub async fn gather(
+    cluster: &Cluster,
+    pod: &Pod,
+    refused: Option<String>,
+    progress: &Progress,
+) -> Facts {
     let client = &cluster.client;
     let namespace = pod.namespace().unwrap_or_default();
     let injected = is_injected(pod);
@@ -49,7 +55,7 @@ pub async fn gather(cluster: &Cluster, pod: &Pod, progress: &Progress) -> Facts 
         async {
             match injected {
                 true => events::log(client, pod).await,
-                false => Ok(Vec::new()),
+                false => Ok(events::Log::default()),
             }
         },
         async {
@@ -59,6 +65,15 @@ pub async fn gather(cluster: &Cluster, pod: &Pod, progress: &Progress) -> Facts 
             }
         },
     );
+    let belief = proxy.as_ref().and_then(|proxy| proxy.belief.as_ref().ok());
+    let calls = match belief {
+        Some(belief) => calls::calls(client, &namespace, belief).await,
+        None => Ok(Vec::new()),
+    };
+    let (log, denials) = match log {
+        Ok(log) => (Ok(log.bad), log.denials),
+        Err(why) => (Err(why), Vec::new()),
+    };
     Facts {
         pod: format!("{namespace}/{}", pod.name_any()),
         workload: owner_of(pod),
@@ -68,15 +83,20 @@ pub async fn gather(cluster: &Cluster, pod: &Pod, progress: &Progress) -> Facts 
             .and_then(|s| s.phase.clone())
             .unwrap_or_default(),
         injection,
-        containers: container_statuses(pod).map(container).collect(),
+        new_pods_refused: refused,
+        containers: container_statuses(pod)
+            .map(|status| container(pod, status))
+            .collect(),
         proxy,
         controller: installs.and_then(|all| match &all[..] {
             [one] => Ok(one.version.clone()),
             _ => Err("there is not one Outrigger in this cluster".to_owned()),
         }),
         policies,
+        calls,
         events,
         log,
+        denials,
         now: SystemTime::now(),
     }
 }
@@ -96,13 +116,17 @@ fn is_done(status: &ContainerStatus) -> bool {
         .is_some_and(|ended| ended.exit_code == 0)
 }
 
-fn container(status: &ContainerStatus) -> Container {
-    let before = status
-        .last_state
+fn container(pod: &Pod, status: &ContainerStatus) -> Container {
+    let ended = |state: &Option<ContainerState>| state.as_ref()?.terminated.clone();
+    let before = ended(&status.last_state);
+    let last = ended(&status.state).or_else(|| before.clone());
+    let waiting = status
+        .state
         .as_ref()
-        .and_then(|state| state.terminated.as_ref());
+        .and_then(|state| state.waiting.as_ref());
     Container {
         name: status.name.clone(),
+        init: is_init(pod, &status.name),
         ready: status.ready,
         restarts: status.restart_count,
         state: state(status.state.as_ref()),
@@ -110,7 +134,21 @@ fn container(status: &ContainerStatus) -> Container {
             let reason = ended.reason.as_deref().unwrap_or("ended");
             format!("{reason}, exit {}", ended.exit_code)
         }),
+        message: waiting.and_then(|waiting| waiting.message.clone()),
+        exit_code: last.as_ref().map(|ended| ended.exit_code),
+        ended_at: last
+            .and_then(|ended| ended.finished_at)
+            .and_then(|time| u64::try_from(time.0.as_second()).ok()),
     }
+}
+
+/// Whether a container is to end before the application starts, as a sidecar is not.
+fn is_init(pod: &Pod, name: &str) -> bool {
+    let spec = pod.spec.iter();
+    let mut init = spec.flat_map(|spec| spec.init_containers.iter().flatten());
+    init.any(|container| {
+        container.name == name && container.restart_policy.as_deref() != Some("Always")
+    })
 }
 
 fn state(state: Option<&ContainerState>) -> String {
@@ -134,7 +172,8 @@ fn state(state: Option<&ContainerState>) -> String {
 
 async fn injection(client: &Client, pod: &Pod, namespace: &str) -> Injection {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let of = namespaces.get(namespace).await.ok();
+    let of = namespaces.get(namespace).await;
+    let of = of.map_err(|error| explain(&error));
     let webhooks: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let webhooks = list(webhooks, ListParams::default()).await;
     let webhook = webhooks.map(|all| {
@@ -167,9 +206,10 @@ async fn injection(client: &Client, pod: &Pod, namespace: &str) -> Injection {
         of_pod: pod.annotations().get(INJECT).cloned(),
         of_namespace: of
             .as_ref()
-            .and_then(|of| of.annotations().get(INJECT).cloned()),
+            .map(|of| of.annotations().get(INJECT).cloned())
+            .map_err(Clone::clone),
         hidden_namespace: namespace.starts_with("kube-")
-            || of.is_some_and(|of| {
+            || of.is_ok_and(|of| {
                 of.labels()
                     .get("outrigger.dev/webhook")
                     .is_some_and(|value| value == "disabled")
@@ -309,12 +349,24 @@ mod tests {
     fn reads_states_and_how_it_ended_before() {
         let mut failing = status("app", false, 3);
         failing["state"] = serde_json::json!({ "waiting": { "reason": "CrashLoopBackOff" } });
-        failing["lastState"] =
-            serde_json::json!({ "terminated": { "reason": "OOMKilled", "exitCode": 137 } });
+        failing["lastState"] = serde_json::json!({ "terminated": {
+            "reason": "OOMKilled", "exitCode": 137, "finishedAt": "1970-01-01T00:00:07Z",
+        }});
         let status = serde_json::from_value(failing).unwrap();
-        let read = container(&status);
+        let read = container(&Pod::default(), &status);
         assert_eq!(read.state, "waiting: CrashLoopBackOff");
         assert_eq!(read.before.as_deref(), Some("OOMKilled, exit 137"));
+        assert_eq!((read.exit_code, read.ended_at), (Some(137), Some(7)));
+    }
+
+    #[test]
+    fn a_sidecar_is_no_init_container() {
+        let pod = pod(serde_json::json!({ "spec": {
+            "initContainers": [{ "name": "p", "restartPolicy": "Always" }, { "name": "i" }],
+            "containers": [{ "name": "app" }],
+        }}));
+        assert!(is_init(&pod, "i"));
+        assert!(!is_init(&pod, "p") && !is_init(&pod, "app"));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::answers::counted;
 use crate::{
     cli::cluster::{Page, Sample},
-    telemetry::Reason,
+    telemetry::{Direction, Reason},
 };
 
 /// One reason, for one direction and service.
@@ -34,32 +35,29 @@ const COUNTERS: [&str; 3] = [
 pub fn refusals(before: Option<&Page>, now: &Page) -> Vec<Refusal> {
     let mut all: Vec<Refusal> = Vec::new();
     for name in COUNTERS {
-        for sample in now.named(name).filter(|sample| counts(sample)) {
-            let earlier = before.and_then(|page| {
-                let mut same = page.named(name).filter(|old| old.labels == sample.labels);
-                same.next().map(|old| old.value)
-            });
-            // Without an earlier look nothing is known to be recent.
-            let recent = match (before, earlier) {
-                (None, _) => 0.0,
-                (Some(_), earlier) => (sample.value - earlier.unwrap_or(0.0)).max(0.0),
+        for sample in now.named(name).filter(|sample| has_reason(sample)) {
+            let counted = counted(before, sample);
+            let direction = sample.label("direction");
+            // What comes in is one, by whatever Service and whether as a request or not.
+            let service = match direction == Direction::Inbound.as_str() {
+                true => "",
+                false => sample.label("service"),
             };
-            let (direction, service) = (sample.label("direction"), sample.label("service"));
             let reason = sample.label("reason");
             let known = all.iter_mut().find(|known| {
                 known.direction == direction && known.service == service && known.reason == reason
             });
             match known {
                 Some(known) => {
-                    known.total += sample.value;
-                    known.recent += recent;
+                    known.total += counted.total;
+                    known.recent += counted.recent;
                 }
                 None => all.push(Refusal {
                     direction: direction.to_owned(),
                     service: service.to_owned(),
                     reason: reason.to_owned(),
-                    total: sample.value,
-                    recent,
+                    total: counted.total,
+                    recent: counted.recent,
                     advice: advice(reason).to_owned(),
                 }),
             }
@@ -73,7 +71,7 @@ pub fn refusals(before: Option<&Page>, now: &Page) -> Vec<Refusal> {
     all
 }
 
-fn counts(sample: &Sample) -> bool {
+fn has_reason(sample: &Sample) -> bool {
     let reason = sample.label("reason");
     !reason.is_empty() && reason != Reason::ClientCancelled.as_str() && sample.value > 0.0
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     causes::{Cause, Likely, causes},
+    denials::Denial,
     facts::{Container, Event, Facts, Injection},
     refusals::{Refusal, refusals},
 };
@@ -30,6 +31,10 @@ pub struct Diagnosis {
     waits_for: Vec<String>,
     refusals: Vec<Refusal>,
     policies: Vec<Policy>,
+    /// The ResiliencePolicies and routes of what it calls.
+    calls: Vec<Policy>,
+    /// Whom the proxy did not let in.
+    denials: Vec<Denial>,
     events: Vec<Event>,
     log: Vec<String>,
     /// What could not be looked at, and why.
@@ -48,7 +53,12 @@ impl Diagnosis {
         let mut known = |what: &str, why: Option<&String>| {
             unknown.extend(why.map(|why| format!("{what}: {why}")));
         };
+        if !facts.injection.injected {
+            known("its namespace", facts.injection.of_namespace.as_ref().err());
+            known("the webhooks", facts.injection.webhook.as_ref().err());
+        }
         known("policies", facts.policies.as_ref().err());
+        known("policies of what it calls", facts.calls.as_ref().err());
         known("events", facts.events.as_ref().err());
         known("the proxy's log", facts.log.as_ref().err());
         known("the controller's version", facts.controller.as_ref().err());
@@ -70,6 +80,8 @@ impl Diagnosis {
             waits_for: waits.cloned().unwrap_or_default(),
             refusals: counted.unwrap_or_default(),
             policies: or_none(&facts.policies),
+            calls: or_none(&facts.calls),
+            denials: facts.denials.clone(),
             events: or_none(&facts.events),
             log: or_none(&facts.log),
             unknown,
@@ -119,38 +131,33 @@ impl Diagnosis {
     fn held_back_lines(&self) -> String {
         let upstreams = self.proxy.iter().flat_map(|belief| &belief.upstreams);
         let line = |upstream: &crate::proxy::belief::Upstream| {
-            let out = upstream
-                .endpoints
-                .values()
-                .filter(|b| b.state != "closed")
-                .count();
             format!(
-                "  {:<30} breaker {}, {out} of {} endpoints out, bulkhead {} of {}\n",
-                upstream.upstream,
+                "  {:<30} breaker {}, {} endpoints out, bulkhead {} of {}\n",
+                upstream.title(),
                 upstream.breaker.state,
-                upstream.endpoints.len(),
+                upstream.out(),
                 upstream.bulkhead.in_use,
                 upstream.bulkhead.limit,
             )
         };
         upstreams.map(line).collect()
     }
+}
 
-    fn event_line(&self, event: &Event) -> String {
-        let ago = event
-            .at
-            .map(|at| age(Duration::from_secs(self.now.saturating_sub(at))));
-        let times = match event.count {
-            0 | 1 => String::new(),
-            n => format!(" (×{n})"),
-        };
-        format!(
-            "  {:>8} ago  {}  {}{times}\n",
-            ago.unwrap_or_default(),
-            event.reason,
-            event.message.replace('\n', " ")
-        )
-    }
+pub fn event_line(event: &Event, now: u64) -> String {
+    let ago = event
+        .at
+        .map(|at| age(Duration::from_secs(now.saturating_sub(at))));
+    let times = match event.count {
+        0 | 1 => String::new(),
+        n => format!(" (×{n})"),
+    };
+    format!(
+        "  {:>8} ago  {}  {}{times}\n",
+        ago.unwrap_or_default(),
+        event.reason,
+        event.message.replace('\n', " ")
+    )
 }
 
 fn or_none<T: Clone>(fact: &Fact<Vec<T>>) -> Vec<T> {
@@ -160,8 +167,9 @@ fn or_none<T: Clone>(fact: &Fact<Vec<T>>) -> Vec<T> {
 fn injection(injection: &Injection) -> String {
     let by = match (&injection.of_pod, &injection.of_namespace) {
         (Some(value), _) => format!("its own annotation says {value}"),
-        (None, Some(value)) => format!("its namespace says {value}"),
-        (None, None) => "neither it nor its namespace is annotated".to_owned(),
+        (None, Ok(Some(value))) => format!("its namespace says {value}"),
+        (None, Ok(None)) => "neither it nor its namespace is annotated".to_owned(),
+        (None, Err(_)) => "it is not annotated itself, its namespace could not be read".to_owned(),
     };
     match injection.injected {
         true => format!("has a proxy; {by}"),
@@ -169,8 +177,26 @@ fn injection(injection: &Injection) -> String {
     }
 }
 
+fn policy_lines(policies: &[Policy]) -> String {
+    let line = |policy: &Policy| {
+        let state = policy.problem().unwrap_or("accepted");
+        let targets = policy.targets.join(", ");
+        let Policy {
+            kind,
+            namespace,
+            name,
+            ..
+        } = policy;
+        match targets.is_empty() {
+            true => format!("  {kind} {namespace}/{name}: {state}\n"),
+            false => format!("  {kind} {namespace}/{name} for {targets}: {state}\n"),
+        }
+    };
+    policies.iter().map(line).collect()
+}
+
 /// A heading over lines, or nothing where there are none.
-fn section(heading: &str, lines: &str) -> String {
+pub fn section(heading: &str, lines: &str) -> String {
     match lines.is_empty() {
         true => String::new(),
         false => format!("\n{heading}\n{lines}"),
@@ -215,15 +241,11 @@ impl Report for Diagnosis {
         });
         let heading = "Refusals by reason: since it started, and while this watched";
         text += &section(heading, &refusals.collect::<String>());
-        let policies = self.policies.iter().map(|policy| {
-            let state = policy.problem().unwrap_or("accepted");
-            format!(
-                "  {} {}/{}: {state}\n",
-                policy.kind, policy.namespace, policy.name
-            )
-        });
-        text += &section("Policies", &policies.collect::<String>());
-        let events = self.events.iter().map(|event| self.event_line(event));
+        text += &section("Policies", &policy_lines(&self.policies));
+        text += &section("In force for what it calls", &policy_lines(&self.calls));
+        let denials = self.denials.iter().map(|denial| format!("  {denial}\n"));
+        text += &section("Denied, by its log", &denials.collect::<String>());
+        let events = self.events.iter().map(|event| event_line(event, self.now));
         text += &section("Last events", &events.collect::<String>());
         let log = self.log.iter().map(|line| format!("  {line}\n"));
         text += &section(
@@ -237,13 +259,15 @@ impl Report for Diagnosis {
     }
 }
 
-fn likely(causes: &[Cause]) -> String {
+pub fn likely(causes: &[Cause]) -> String {
     let mut text = String::new();
     for (number, cause) in causes.iter().enumerate() {
         let sure = match cause.likely {
             Likely::Surely => "surely",
             Likely::Probably => "probably",
             Likely::Perhaps => "perhaps",
+            Likely::Earlier => "earlier",
+            Likely::Past => "past",
         };
         let number = number + 1;
         writeln!(
@@ -260,95 +284,5 @@ fn likely(causes: &[Cause]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::causes::tests::good, *};
-    use crate::{
-        cli::cluster::Page,
-        proxy::belief::{Breaker, Bulkhead, Upstream},
-    };
-
-    #[test]
-    fn shows_a_good_pod() {
-        insta::assert_snapshot!(Diagnosis::new(&good()).text(), @r#"
-        Pod          shop/cart-1 of deploy/cart, Running
-        Injection    has a proxy; its namespace says enabled
-        Proxy        0.1.0, ready, connected to outrigger-controller:14030
-        Identity     spiffe://cluster.local/ns/shop/sa/cart, certificate valid for 60 min, mTLS permissive
-
-        Containers
-          outrigger-proxy                running, ready, 0 restarts
-          app                            running, ready, 0 restarts
-
-        Likely causes
-          None: nothing here explains a failure.
-             → Look at who calls it: `outrigger diagnose` the client's pod, or `outrigger tap` this one.
-        "#);
-    }
-
-    #[test]
-    fn shows_what_is_the_matter() {
-        let mut facts = good();
-        let proxy = facts.proxy.as_mut().unwrap();
-        let open = Breaker {
-            state: "open".into(),
-            ..Breaker::default()
-        };
-        proxy.belief.as_mut().unwrap().upstreams.push(Upstream {
-            upstream: "shop/pay:80".into(),
-            breaker: open.clone(),
-            bulkhead: Bulkhead {
-                in_use: 1,
-                queued: 0,
-                limit: 256,
-            },
-            endpoints: [(([198, 18, 0, 1], 80).into(), open)].into(),
-            ..Upstream::default()
-        });
-        proxy.after = Ok(Page::parse(
-            "outrigger_requests_total{direction=\"outbound\",service=\"shop/pay:80\",status=\"5xx\",reason=\"connect-failed\"} 12",
-        ));
-        facts.log = Ok(vec!["2026-11-24T12:00:00Z WARN outrigger: refused".into()]);
-        facts.policies = Err("not allowed".into());
-        facts.events = Ok(vec![Event {
-            at: Some(unix_seconds(facts.now) - 300),
-            warning: true,
-            reason: "Unhealthy".into(),
-            message: "Readiness probe failed".into(),
-            count: 3,
-        }]);
-        let shown = Diagnosis::new(&facts);
-        insta::assert_snapshot!(shown.text(), @r#"
-        Pod          shop/cart-1 of deploy/cart, Running
-        Injection    has a proxy; its namespace says enabled
-        Proxy        0.1.0, ready, connected to outrigger-controller:14030
-        Identity     spiffe://cluster.local/ns/shop/sa/cart, certificate valid for 60 min, mTLS permissive
-
-        Containers
-          outrigger-proxy                running, ready, 0 restarts
-          app                            running, ready, 0 restarts
-
-        Sends to
-          shop/pay:80                    breaker open, 1 of 1 endpoints out, bulkhead 1 of 256
-
-        Refusals by reason: since it started, and while this watched
-          connect-failed                 12     12  outbound shop/pay:80
-
-        Last events
-             5 min ago  Unhealthy  Readiness probe failed (×3)
-
-        Last warnings and errors of the proxy
-          2026-11-24T12:00:00Z WARN outrigger: refused
-
-        Not looked at
-          policies: not allowed
-
-        Likely causes
-          1. probably: The breaker of shop/pay:80 is open: its requests are refused or fall back
-             → shop/pay:80 failed before: diagnose its pods. The breaker tries it again by itself.
-          2. probably: connect-failed: 12 to shop/pay:80, 12 of them while this watched
-             → The endpoint refused the connection: check that the application listens on the port, on the pod's address.
-        "#);
-        let json = serde_json::to_value(&shown).unwrap();
-        assert_eq!(json["causes"][0]["likely"], "probably");
-    }
-}
+#[path = "view_tests.rs"]
+mod tests;
