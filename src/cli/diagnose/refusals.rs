@@ -40,7 +40,7 @@ pub fn refusals(before: Option<&Page>, now: &Page) -> Vec<Refusal> {
             let direction = sample.label("direction");
             // What comes in is one, by whatever Service and whether as a request or not.
             let service = match direction == Direction::Inbound.as_str() {
-                true => "",
+                true => "local",
                 false => sample.label("service"),
             };
             let reason = sample.label("reason");

@@ -135,6 +135,20 @@ fn the_same_failure_is_told_once() {
     });
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].likely, Probably);
+    let full = counting("inbound", "local", "5xx", "bulkhead-full", (1, 4));
+    only("bulkhead of local is full", |facts| {
+        let upstream = Upstream {
+            upstream: "local".into(),
+            bulkhead: Bulkhead {
+                in_use: 8,
+                queued: 0,
+                limit: 8,
+            },
+            ..Upstream::default()
+        };
+        holding(vec![upstream], 1)(facts);
+        full(facts);
+    });
 }
 
 #[test]
