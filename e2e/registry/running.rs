@@ -36,7 +36,7 @@ impl Running {
         let registry = registry.expect("the default trust domain is valid");
         Self {
             handle: registry.handle(),
-            view: store.open(),
+            view: store.open("shop"),
             told: Default::default(),
             task: tokio::spawn(registry.run()),
         }

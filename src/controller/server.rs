@@ -236,7 +236,7 @@ impl AggregatedDiscoveryService for Discovery {
         let valid_for = not_after.duration_since(host::wall_clock());
         // One place more for the status that ends the stream.
         let (responses, outbound) = mpsc::channel(MAX_IN_FLIGHT + 1);
-        let stream = Stream::new(self.store.open(), peer);
+        let stream = Stream::new(&self.store, peer);
         host::spawn(follow(
             stream,
             request.into_inner(),

@@ -2,6 +2,7 @@
 //! a set of names, so a slow proxy costs memory by what it subscribed to, not by what happened.
 
 mod standing;
+mod value;
 mod view;
 
 use std::{
@@ -27,8 +28,8 @@ use crate::{
     telemetry::metrics::Figures,
 };
 
-use self::standing::Standing;
 pub use self::{standing::Live, view::View};
+use self::{standing::Standing, value::Value};
 
 /// A resource as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,15 +116,17 @@ impl Default for Refusals {
 
 #[derive(Debug, Default)]
 struct Inner {
-    resources: HashMap<ResourceName, Arc<Stored>>,
+    resources: HashMap<ResourceName, Value>,
     hosts: HashMap<IpAddr, Host>,
     /// In order, so that those of one address are together.
     subscribers: BTreeMap<ResourceName, BTreeMap<u64, Standing>>,
     streams: HashMap<u64, Backlog>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Backlog {
+    /// The namespace of the workload that reads.
+    namespace: Arc<str>,
     /// Names whose news the stream has not taken, in order of kind.
     dirty: BTreeSet<ResourceName>,
     ready: Arc<Notify>,
@@ -151,7 +154,7 @@ impl Store {
     pub fn replace(&self, resources: impl IntoIterator<Item = Named>, keep: &[Kind]) -> usize {
         let new: BTreeMap<_, _> = resources
             .into_iter()
-            .map(|(name, value)| (name, Stored::new(&value)))
+            .map(|(name, value)| (name, Value::new(&value)))
             .collect();
         let mut inner = self.lock();
         // In order, for the order in which streams hear of it is everybody's order.
@@ -165,7 +168,7 @@ impl Store {
         let gone = gone.into_iter().map(|name| (name, None));
         let new = new.into_iter().map(|(name, value)| (name, Some(value)));
         gone.chain(new)
-            .filter(|(name, value)| inner.put(name, value.clone()))
+            .filter_map(|(name, value)| inner.put(&name, value).then_some(()))
             .count()
     }
 
@@ -176,12 +179,12 @@ impl Store {
     ) -> usize {
         let changes: Vec<_> = changes
             .into_iter()
-            .map(|(name, value)| (name, value.as_ref().map(Stored::new)))
+            .map(|(name, value)| (name, value.as_ref().map(Value::new)))
             .collect();
         let mut inner = self.lock();
         changes
             .into_iter()
-            .filter(|(name, value)| inner.put(name, value.clone()))
+            .filter_map(|(name, value)| inner.put(&name, value).then_some(()))
             .count()
     }
 
@@ -194,13 +197,14 @@ impl Store {
             .count()
     }
 
-    /// A stream's view, with nothing subscribed.
-    pub fn open(self: &Arc<Self>) -> View {
+    /// The view of a stream to a workload of a namespace, with nothing subscribed.
+    pub fn open(self: &Arc<Self>, namespace: &str) -> View {
         let id = self.next_stream.fetch_add(1, Relaxed);
         let ready = Arc::new(Notify::new());
         let backlog = Backlog {
+            namespace: namespace.into(),
+            dirty: BTreeSet::new(),
             ready: ready.clone(),
-            ..Default::default()
         };
         self.lock().streams.insert(id, backlog);
         View {
@@ -226,11 +230,19 @@ impl Store {
     }
 
     /// How many streams subscribe to any of the resources, and how many of them have acknowledged
-    /// the current version of all that they subscribe to.
-    pub fn live(&self, names: &[ResourceName]) -> Live {
+    /// the current version of all that they subscribe to. Of the services of other namespaces
+    /// than `namespace`, whose objects are asked about, its own workloads alone are told.
+    pub fn live(&self, names: &[ResourceName], namespace: &str) -> Live {
         let inner = self.lock();
-        let standings = names.iter().filter_map(|name| inner.subscribers.get(name));
-        standing::live(standings.flatten())
+        let of_name = |name| Some((name, inner.subscribers.get(name)?));
+        let standings = names.iter().filter_map(of_name);
+        standing::live(standings.flat_map(|(name, standings)| {
+            let all = name.kind != Kind::Service || of_namespace(name, namespace);
+            let inner = &inner;
+            standings
+                .iter()
+                .filter(move |(stream, _)| all || inner.reads_for(**stream, namespace))
+        }))
     }
 
     /// Grows with whatever changes what [`live`](Self::live) answers.
@@ -259,16 +271,32 @@ impl Store {
 }
 
 impl Inner {
-    fn put(&mut self, name: &ResourceName, stored: Option<Arc<Stored>>) -> bool {
-        if self.resources.get(name) == stored.as_ref() {
+    fn put(&mut self, name: &ResourceName, value: Option<Value>) -> bool {
+        if self.resources.get(name) == value.as_ref() {
             return false;
         }
-        match stored {
-            Some(stored) => self.resources.insert(name.clone(), stored),
+        let old = match value {
+            Some(value) => self.resources.insert(name.clone(), value),
             None => self.resources.remove(name),
         };
-        self.tell(name, host::now());
+        let new = self.resources.get(name);
+        let version = |value: Option<&Value>, namespace: &str| {
+            value.map(|it| it.of(namespace).version.clone())
+        };
+        tell(
+            &mut self.subscribers,
+            &mut self.streams,
+            name,
+            host::now(),
+            |namespace| version(old.as_ref(), namespace) != version(new, namespace),
+        );
         true
+    }
+
+    /// Whether a stream is to a workload of the namespace.
+    fn reads_for(&self, stream: u64, namespace: &str) -> bool {
+        let backlog = self.streams.get(&stream);
+        backlog.is_some_and(|backlog| &*backlog.namespace == namespace)
     }
 
     fn put_host(&mut self, ip: IpAddr, host: Option<Host>) -> bool {
@@ -291,18 +319,12 @@ impl Inner {
             .cloned()
             .collect();
         let now = host::now();
-        names.iter().for_each(|name| self.tell(name, now));
-        true
-    }
-
-    fn tell(&mut self, name: &ResourceName, now: Instant) {
-        for (stream, standing) in self.subscribers.get_mut(name).into_iter().flatten() {
-            *standing = Standing::Behind(Some(now));
-            if let Some(backlog) = self.streams.get_mut(stream) {
-                backlog.dirty.insert(name.clone());
-                backlog.ready.notify_one();
-            }
+        for name in &names {
+            tell(&mut self.subscribers, &mut self.streams, name, now, |_| {
+                true
+            });
         }
+        true
     }
 
     fn forget(&mut self, stream: u64, name: &ResourceName) {
@@ -316,6 +338,31 @@ impl Inner {
             backlog.dirty.remove(name);
         }
     }
+}
+
+/// Tells the subscribers for whose namespace the resource is another now.
+fn tell(
+    subscribers: &mut BTreeMap<ResourceName, BTreeMap<u64, Standing>>,
+    streams: &mut HashMap<u64, Backlog>,
+    name: &ResourceName,
+    now: Instant,
+    changed: impl Fn(&str) -> bool,
+) {
+    for (stream, standing) in subscribers.get_mut(name).into_iter().flatten() {
+        if let Some(backlog) = streams.get_mut(stream)
+            && changed(&backlog.namespace)
+        {
+            *standing = Standing::Behind(Some(now));
+            backlog.dirty.insert(name.clone());
+            backlog.ready.notify_one();
+        }
+    }
+}
+
+/// Whether a service's resource is of a service in the namespace.
+fn of_namespace(name: &ResourceName, namespace: &str) -> bool {
+    let rest = name.name.strip_prefix(namespace);
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// What a destination's host says where it has no resource of its own.

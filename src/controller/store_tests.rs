@@ -1,5 +1,5 @@
 use super::*;
-use crate::discovery::model::TrustBundle;
+use crate::discovery::model::{Protocol, Route, Service, TrustBundle};
 
 fn bundle(name: &str, roots: &str) -> Named {
     let roots = roots.into();
@@ -28,8 +28,8 @@ fn take(view: &mut View) -> Vec<(String, bool)> {
 fn only_subscribers_are_told_and_once() {
     let store = Store::new();
     store.replace([bundle("a", "1"), bundle("b", "1")], &[]);
-    let mut of_a = store.open();
-    let mut of_b = store.open();
+    let mut of_a = store.open("shop");
+    let mut of_b = store.open("shop");
     of_a.subscribe(name("a"), None);
     of_b.subscribe(name("b"), None);
     assert_eq!(take(&mut of_a), [("a".into(), true)]);
@@ -44,7 +44,7 @@ fn only_subscribers_are_told_and_once() {
 #[test]
 fn what_is_not_there_is_said_to_be_absent() {
     let store = Store::new();
-    let mut view = store.open();
+    let mut view = store.open("shop");
     view.subscribe(name("a"), None);
     assert_eq!(take(&mut view), [("a".into(), false)]);
     store.apply([(name("a"), Some(bundle("a", "1").1))]);
@@ -59,13 +59,13 @@ fn what_is_at_hand_is_not_sent_again() {
     let (named, value) = bundle("a", "1");
     let at_hand = Some(version(&value.to_json()));
     store.replace([(named.clone(), value)], &[]);
-    let mut view = store.open();
+    let mut view = store.open("shop");
     view.subscribe(named.clone(), at_hand.clone());
     assert_eq!(take(&mut view), []);
     view.subscribe(named, None);
     assert_eq!(take(&mut view), [("a".into(), true)]);
 
-    let mut later = store.open();
+    let mut later = store.open("shop");
     store.replace([], &[]);
     later.subscribe(name("a"), at_hand);
     assert_eq!(take(&mut later), [("a".into(), false)], "it went meanwhile");
@@ -74,7 +74,7 @@ fn what_is_at_hand_is_not_sent_again() {
 #[test]
 fn a_backlog_coalesces_and_batches_are_bounded() {
     let store = Store::new();
-    let mut view = store.open();
+    let mut view = store.open("shop");
     for text in ["a", "b", "c"] {
         view.subscribe(name(text), None);
     }
@@ -96,7 +96,7 @@ fn kept_kinds_survive_a_replacement() {
 #[test]
 fn a_dropped_view_leaves_nothing() {
     let store = Store::new();
-    let mut view = store.open();
+    let mut view = store.open("shop");
     view.subscribe(name("a"), None);
     view.subscribe(name("b"), None);
     view.unsubscribe(&name("b"));
@@ -138,7 +138,7 @@ fn a_host_answers_for_the_ports_that_have_no_resource() {
     let named = |port| ResourceName::destination(addr(port));
     let own = Resource::destination(addr(80), Destination::Unknown);
     store.replace([own.clone()], &[]);
-    let mut view = store.open();
+    let mut view = store.open("shop");
     for port in [80, 81] {
         view.subscribe(named(port), None);
     }
@@ -166,4 +166,59 @@ fn a_host_answers_for_the_ports_that_have_no_resource() {
             ("198.18.0.1:81".into(), false)
         ]
     );
+}
+
+/// Its routes have a namespace each, or are for everyone.
+fn service(routes: &[(&str, Option<&str>)]) -> Named {
+    let routes = routes.iter().map(|(name, consumers)| Route {
+        name: (*name).into(),
+        consumers: consumers.map(Into::into),
+        ..Default::default()
+    });
+    Resource::service(Service {
+        key: "shop/cart:80".parse().unwrap(),
+        protocol: Protocol::Http,
+        routes: routes.collect(),
+        policy: Default::default(),
+    })
+}
+
+/// The names of the routes in what is told.
+fn told(view: &mut View) -> Option<Vec<String>> {
+    let (_, deltas) = view.take(2, usize::MAX)?;
+    let (_, value) = &deltas[0];
+    let json = &value.as_ref().expect("it is there").json;
+    let service: Service = serde_json::from_slice(json).unwrap();
+    let names = service.routes.iter().map(|route| route.name.to_string());
+    Some(names.collect())
+}
+
+#[test]
+fn a_namespaces_own_routes_are_told_to_it_alone() {
+    let store = Store::new();
+    let common = ("shop/r", None);
+    let (named, value) = service(&[common, ("bank/r", Some("bank"))]);
+    store.apply([(named.clone(), Some(value))]);
+    let [mut shop, mut bank] = ["shop", "bank"].map(|namespace| {
+        let mut view = store.open(namespace);
+        view.subscribe(named.clone(), None);
+        view
+    });
+    assert_eq!(told(&mut shop).unwrap(), ["shop/r"]);
+    assert_eq!(told(&mut bank).unwrap(), ["bank/r"]);
+
+    // What others get is the same, and so is their version.
+    let changed = service(&[common, ("bank/s", Some("bank"))]);
+    store.apply([(changed.0, Some(changed.1))]);
+    assert_eq!(told(&mut shop), None);
+    assert_eq!(told(&mut bank).unwrap(), ["bank/s"]);
+
+    let names = [named];
+    assert_eq!(store.live(&names, "shop").subscribed, 2);
+    assert_eq!(store.live(&names, "bank").subscribed, 1);
+
+    let gone = service(&[common]);
+    store.replace([gone], &[]);
+    assert_eq!(told(&mut shop), None);
+    assert_eq!(told(&mut bank).unwrap(), ["shop/r"]);
 }

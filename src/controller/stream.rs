@@ -1,8 +1,8 @@
 //! The controller's side of one discovery stream: pure, requests in, responses out.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use super::store::{Delta, Refused, View};
+use super::store::{Delta, Refused, Store, View};
 use crate::{
     discovery::{
         proto::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as WireResource},
@@ -50,9 +50,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(view: View, peer: SpiffeId) -> Self {
+    /// The peer is who the proxy has proved to be.
+    pub(crate) fn new(store: &Arc<Store>, peer: SpiffeId) -> Self {
         Self {
-            view,
+            view: store.open(peer.namespace()),
             peer,
             node: String::new(),
             last_nonce: 0,

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::{
-    controller::{Store, store::Live},
+    controller::store::Live,
     discovery::{
         model::TrustBundle,
         proto::{Node, Status},
@@ -18,7 +16,7 @@ impl Stream {
 
 fn stream(store: &Arc<Store>) -> Stream {
     let peer = "spiffe://mesh.local/ns/shop/sa/cart".parse().unwrap();
-    Stream::new(store.open(), peer)
+    Stream::new(store, peer)
 }
 
 fn publish(store: &Store, roots: usize) {
@@ -146,7 +144,7 @@ fn a_proxy_is_live_once_it_has_acknowledged_and_not_when_it_has_refused() {
         let Live {
             subscribed,
             current,
-        } = store.live(&name);
+        } = store.live(&name, "shop");
         (current, subscribed)
     };
     let answer = |stream: &mut Stream, refused: bool| {
@@ -221,7 +219,7 @@ fn a_late_acknowledgement_of_an_older_version_does_not_count() {
     };
     let current = || {
         store
-            .live(&[ResourceName::trust_bundle("mesh.local")])
+            .live(&[ResourceName::trust_bundle("mesh.local")], "shop")
             .current
     };
     acknowledge(&mut stream, first);

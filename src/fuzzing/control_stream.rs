@@ -63,7 +63,7 @@ struct Mesh {
 
 fn open(store: &Arc<Store>) -> Stream {
     let peer = "spiffe://mesh.local/ns/shop/sa/cart".parse();
-    Stream::new(store.open(), peer.expect("a name"))
+    Stream::new(store, peer.expect("a name"))
 }
 
 fn name(text: &str) -> ResourceName {

@@ -83,7 +83,7 @@ impl Counts {
 fn count(store: &Store, findings: &Findings) -> Numbers {
     let counted = findings.iter().map(|(object, finding)| {
         let numbers = finding.attachments.iter().map(|attachment| {
-            let live = store.live(&attachment.resources);
+            let live = store.live(&attachment.resources, &object.namespace);
             (live.current, live.subscribed)
         });
         (object.to_string(), numbers.collect::<Vec<_>>())

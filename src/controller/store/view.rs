@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Delta, Inner, Standing, Store, Stored, by_host};
+use super::{Backlog, Delta, Inner, Standing, Store, Stored, by_host};
 use crate::{
     discovery::resource::{Kind, ResourceName},
     telemetry::metrics::GaugeGuard,
@@ -138,7 +138,9 @@ impl View {
             streams,
             subscribers,
         } = &mut *inner;
-        let dirty = &mut streams.get_mut(&self.id)?.dirty;
+        let Backlog {
+            namespace, dirty, ..
+        } = streams.get_mut(&self.id)?;
         let mut kind = None;
         let mut deltas = Vec::new();
         let mut bytes = 0;
@@ -151,7 +153,8 @@ impl View {
             let Some(known) = self.known.get_mut(&name) else {
                 continue;
             };
-            let current = resources.get(&name).cloned();
+            let current = resources.get(&name);
+            let current = current.map(|value| value.of(namespace).clone());
             let current = current.or_else(|| by_host(hosts, &name));
             let now = Told::of(current.as_ref());
             if known.told == now {

@@ -136,7 +136,17 @@ impl Cluster {
         for pod in std::mem::take(&mut self.dirty.pods) {
             self.count(&pod);
         }
-        let dirty = std::mem::take(&mut self.dirty);
+        for service in std::mem::take(&mut self.dirty.services) {
+            self.measure(&service);
+            self.dirty.services.insert(service);
+        }
+        pods.iter().for_each(|pod| self.count(pod));
+        let services = std::mem::take(&mut self.dirty.services);
+        services.iter().for_each(|service| self.measure(service));
+        let dirty = Dirty {
+            services,
+            ..std::mem::take(&mut self.dirty)
+        };
         let mut update = Update::default();
         for account in dirty.accounts {
             update.resources.push(self.workload(&account));
@@ -163,6 +173,19 @@ impl Cluster {
             })
             .collect();
         update
+    }
+
+    /// Which of its routes a service has no room for.
+    fn measure(&mut self, service: &Name) {
+        let new = route::beyond(&self.index, service);
+        let old = match new.is_empty() {
+            true => self.index.beyond.remove(service),
+            false => self.index.beyond.insert(service.clone(), new),
+        };
+        let new = self.index.beyond.get(service);
+        if old.as_ref() != new {
+            self.dirty.attached(&self.index, service);
+        }
     }
 
     /// Counts a pod at its service account, where what it adds has changed.

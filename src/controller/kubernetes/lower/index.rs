@@ -1,7 +1,7 @@
 //! The objects, and who refers to whom: every question is answered without a search.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
     net::IpAddr,
     sync::Arc,
@@ -76,6 +76,8 @@ pub(super) struct Index {
     pub access: BTreeMap<Name, Access>,
     /// Routes by the services that they are attached to.
     pub routes_on: Links<Name, ObjectRef>,
+    /// Those of them that a service has no room for.
+    pub beyond: HashMap<Name, BTreeSet<ObjectRef>>,
     pub policies_on: Links<Target, ObjectRef>,
     /// Routes and policies by the services that they send to.
     pub senders_to: Links<Name, ObjectRef>,

@@ -38,6 +38,8 @@ pub struct Policy {
     /// Without fallbacks.
     pub policy: ResiliencePolicy,
     pub fallback: Vec<Link>,
+    /// How long the JSON of both is, about.
+    pub bytes: usize,
     /// Why it is refused, if it is.
     pub problems: Vec<Problem>,
 }
@@ -88,6 +90,7 @@ impl Read for Api {
             ..policy.clone()
         };
         check_policy(&mut c, &checked);
+        let bytes = serde_json::to_vec(&checked).map_or(usize::MAX, |json| json.len());
         let targets = spec.target_refs.iter();
         Some(Object::ResiliencePolicy(Box::new(Policy {
             generation: self.metadata.generation.unwrap_or_default(),
@@ -97,6 +100,7 @@ impl Read for Api {
                 .collect(),
             policy,
             fallback,
+            bytes,
             problems: c.finish(),
         })))
     }
@@ -151,6 +155,11 @@ pub(super) fn of_service(index: &Index, service: &Name) -> ResiliencePolicy {
 pub(super) fn of_route(index: &Index, route: &ObjectRef) -> Option<ResiliencePolicy> {
     let (id, policy) = winner(index, &Target::Route(route.clone()))?;
     Some(lower(index, id, policy))
+}
+
+/// How long the JSON of a target's own policy is.
+pub(super) fn bytes(index: &Index, target: &Target) -> Option<usize> {
+    winner(index, target).map(|(_, policy)| policy.bytes)
 }
 
 /// What of a service's policy is for the workloads behind it: how much comes in at once. Retries,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Retry, Route, Rule};
+use super::{Retry, Route, Rule, bound};
 use crate::{
     controller::kubernetes::{
         findings::{Attachment, Finding, ObjectKind, ObjectRef, TargetRef, Verdict},
@@ -67,6 +67,9 @@ pub(in super::super) fn attach(
             "no port of Service {name} that this is for is HTTP: see appProtocol, the port's name and outrigger.dev/opaque-ports"
         );
         return bad("NoMatchingParent", message);
+    }
+    if index.beyond.get(&name).is_some_and(|all| all.contains(id)) {
+        return bad("TooLarge", bound::message(index, id, route, &name));
     }
     let ports = meant.iter().map(|port| port.number);
     let free: Vec<_> = ports

@@ -1,6 +1,7 @@
 //! Routes as they are kept: translated already, with their references still to be resolved.
 
 mod attach;
+mod bound;
 mod filters;
 mod grpc;
 mod http;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use kube::api::ObjectMeta;
 
 pub(super) use attach::{finding, parent, routes, verdict};
+pub(super) use bound::beyond;
 pub(super) use filters::created;
 
 use super::reference::Reference;
@@ -30,6 +32,8 @@ pub struct Route {
     /// The Services that it is attached to.
     pub parents: Vec<TargetRef>,
     pub rules: Vec<Rule>,
+    /// How long their JSON is, without policies.
+    pub bytes: usize,
     /// Why it is refused as a whole, if it is.
     pub problems: Vec<Problem>,
 }
@@ -123,27 +127,33 @@ fn read_route<R>(
         let name = rule_name(&name, rules.len(), result.len(), named(rule));
         result.push(read(c, namespace, name, rule));
     });
-    check(&mut c, &result);
+    let bytes = check(&mut c, &result);
     Route {
         generation: metadata.generation.unwrap_or_default(),
         created: created(metadata),
         parents: filters::parents(parents),
         rules: result,
+        bytes,
         problems: c.finish(),
     }
 }
 
-/// Checks the rules as the proxies will, each of its references taken for good.
-fn check(c: &mut Checker, rules: &[Rule]) {
+/// Checks the rules as the proxies will, each of its references taken for good. Returns how many
+/// bytes they take.
+fn check(c: &mut Checker, rules: &[Rule]) -> usize {
+    let mut bytes = 0_usize;
     c.each("rules", rules, |c, rule| {
-        let any = ServiceKey {
-            namespace: "any".into(),
-            name: "any".into(),
-            port: 1,
-        };
-        let route = rule.resolved(|_| Some(any.clone()));
+        let route = rule.resolved(|to| {
+            Some(ServiceKey {
+                namespace: to.namespace.clone(),
+                name: to.name.clone(),
+                port: to.port.unwrap_or(1),
+            })
+        });
+        bytes = bytes.saturating_add(bound::of_rule(&route));
         crate::discovery::validate::check_route(c, &route);
     });
+    bytes
 }
 
 /// `namespace/name`, and the rule's name or number where there are several.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::world::{World, cart, grant, http_route, route, service, to, with, world};
 use crate::controller::kubernetes::{
     api::GATEWAY_GROUP,
-    findings::{ObjectKind::GrpcRoute, ObjectKind::HttpRoute},
+    findings::{ObjectKind::GrpcRoute, ObjectKind::HttpRoute, Verdict},
     lower::object::Kind,
 };
 
@@ -255,4 +255,73 @@ fn a_route_change_lowers_only_its_parents() {
         touched.iter().all(|name| name.contains("cart")),
         "{touched:?}"
     );
+}
+
+/// A route of so many KiB, by a header's value, that is attached to `shop/cart`.
+fn large(namespace: &str, name: &str, kib: usize, created: &str) -> Value {
+    let header = json!({ "name": "x", "value": "v".repeat(kib << 10) });
+    let rules = json!([{
+        "matches": [{ "headers": [header] }],
+        "backendRefs": [{ "name": "cart", "namespace": "shop", "port": 80 }],
+    }]);
+    let metadata = json!({ "metadata": { "namespace": namespace, "creationTimestamp": created } });
+    let mut route = with(http_route(name, rules), metadata);
+    route["spec"]["parentRefs"][0]["namespace"] = "shop".into();
+    route
+}
+
+#[test]
+fn the_routes_of_a_service_are_bounded_in_bytes_for_everyone_and_for_each_namespace() {
+    let mut world = world_with([
+        large("bank", "a", 30, "2026-01-01T00:00:00Z"),
+        large("bank", "b", 1_000, "2026-01-02T00:00:00Z"),
+        large("bank", "c", 30, "2026-01-03T00:00:00Z"),
+        large("bank", "d", 30, "2026-01-04T00:00:00Z"),
+        large("shop", "e", 200, "2026-01-05T00:00:00Z"),
+        large("shop", "f", 100, "2026-01-06T00:00:00Z"),
+        large("till", "g", 60, "2026-01-07T00:00:00Z"),
+    ]);
+    assert_eq!(world.routes(CART), ["bank/a", "bank/c", "shop/e", "till/g"]);
+    for route in ["bank/b", "bank/d", "shop/f"] {
+        assert_eq!(world.verdicts(HttpRoute, route).0, "TooLarge");
+    }
+    let refused = |world: &World, name| match world.attachments(HttpRoute, name).remove(0).accepted
+    {
+        Verdict::Bad { message, .. } => message,
+        Verdict::Good => panic!("{name} is accepted"),
+    };
+    assert!(refused(&world, "bank/d").contains("has 65536 bytes for"));
+    assert!(refused(&world, "shop/f").contains("has 262144 bytes for"));
+
+    // Once there is room the next one comes in, and its status says so.
+    world.delete(Kind::HttpRoute, "bank/a");
+    assert_eq!(world.verdicts(HttpRoute, "bank/d"), ("", ""));
+    assert_eq!(world.routes(CART), ["bank/c", "bank/d", "shop/e", "till/g"]);
+}
+
+/// Each rule carries its policy.
+#[test]
+fn a_routes_policy_counts_once_for_each_rule() {
+    let rules = json!(["/a", "/b", "/c"].map(|path| json!({
+        "matches": [{ "path": { "type": "PathPrefix", "value": path } }],
+    })));
+    let policy = |kib: usize| {
+        json!({
+            "kind": "ResiliencePolicy",
+            "metadata": { "namespace": "shop", "name": "p" },
+            "spec": {
+                "targetRefs": [{
+                    "group": GATEWAY_GROUP, "kind": "HTTPRoute", "name": "r",
+                }],
+                "fallback": [{ "static": { "status": 200, "body": "b".repeat(kib << 10) } }],
+            },
+        })
+    };
+    let mut world = world_with([http_route("r", rules), policy(60)]);
+    assert_eq!(world.verdicts(HttpRoute, "shop/r"), ("", ""));
+    world.apply([policy(100)]);
+    assert_eq!(world.verdicts(HttpRoute, "shop/r").0, "TooLarge");
+    assert!(world.routes(CART).is_empty());
+    world.delete(Kind::ResiliencePolicy, "shop/p");
+    assert_eq!(world.verdicts(HttpRoute, "shop/r"), ("", ""));
 }
