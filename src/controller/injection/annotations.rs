@@ -102,6 +102,16 @@ impl<'a> Said<'a> {
     }
 }
 
+/// Whether a namespace says that its pods are to be injected.
+pub(super) fn enables(namespace: &Annotations) -> bool {
+    let pod = Annotations::new();
+    let said = Said {
+        pod: &pod,
+        namespace,
+    };
+    matches!(said.inject(), Ok(Some((true, _))))
+}
+
 /// What holds for one pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {

@@ -15,7 +15,7 @@ use review::Request;
 use serde_json::Value;
 pub use server::serve;
 
-use super::{Annotations, inject, inject_object};
+use super::{Annotations, annotations, inject, inject_object};
 use crate::controller::kubernetes::config::MeshConfig;
 
 /// The API server waits for five seconds or ten; an answer with a reason must be there before.
@@ -44,8 +44,11 @@ impl Webhook {
                 Ok(request.refuse(&refused.to_string()))
             }
             Ok(injection) => {
-                let named = injection.pod.as_ref().filter(|_| !request.dry_run);
-                if named.is_some()
+                // A pod that asks on its own gets them from the leader once it is there: anybody
+                // can show one here.
+                let wanted = injection.pod.is_some() && annotations::enables(&namespace);
+                if wanted
+                    && !request.dry_run
                     && let Err(error) = within(self.cluster.ensure_roots(request.namespace)).await
                 {
                     return Ok(request.unavailable(&error));

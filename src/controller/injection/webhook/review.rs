@@ -23,11 +23,16 @@ impl<'a> Request<'a> {
     /// When it is no admission review.
     pub fn read(review: &'a Value) -> Result<Self, &'static str> {
         let request = &review["request"];
+        let uid = request["uid"].as_str().ok_or("no request.uid")?;
+        let namespace = request["namespace"].as_str();
+        let namespace = namespace.ok_or("no request.namespace")?;
+        // It becomes a part of paths at the API server, and anyone can send a review.
+        if !is_label(namespace) {
+            return Err("request.namespace is not the name of a namespace");
+        }
         Ok(Self {
-            uid: request["uid"].as_str().ok_or("no request.uid")?,
-            namespace: request["namespace"]
-                .as_str()
-                .ok_or("no request.namespace")?,
+            uid,
+            namespace,
             object: request.get("object").ok_or("no request.object")?,
             dry_run: request["dryRun"] == true,
         })
@@ -99,6 +104,16 @@ pub(super) fn patch(before: &Value, after: &Value) -> Value {
         }));
     }
     operations.into()
+}
+
+/// Whether a name is a DNS label as RFC 1123, section 2.1, has it, in lower case: what Kubernetes
+/// takes for the name of a namespace.
+fn is_label(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 fn shortened(mut warning: String) -> String {

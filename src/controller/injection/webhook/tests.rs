@@ -22,12 +22,14 @@ use super::*;
 struct Known {
     annotations: Annotations,
     away: bool,
+    asked: Mutex<Vec<String>>,
     ensured: Mutex<Vec<String>>,
 }
 
 #[async_trait]
 impl Cluster for Known {
-    async fn annotations(&self, _: &str) -> Result<Annotations, ClusterError> {
+    async fn annotations(&self, namespace: &str) -> Result<Annotations, ClusterError> {
+        self.asked.lock().unwrap().push(namespace.to_owned());
         match self.away {
             true => Err(ClusterError("connection refused".into())),
             false => Ok(self.annotations.clone()),
@@ -150,6 +152,48 @@ async fn a_mistake_is_refused_and_a_cluster_that_is_away_waited_for() {
         there.pod(&json!({"request": 1})).await,
         Err("no request.uid")
     );
+}
+
+/// Anybody who reaches the port can send a review.
+#[tokio::test]
+async fn a_name_that_no_namespace_has_is_refused_before_the_cluster_is_asked() {
+    let long = "a".repeat(64);
+    for name in [
+        "",
+        "-a",
+        "a-",
+        "Shop",
+        "a.b",
+        "..",
+        "shop/secrets",
+        "../../api/v1/secrets?",
+        "shop%2f",
+        "shop?limit=1",
+        &long,
+    ] {
+        let (webhook, cluster) = webhook(enabled());
+        let mut review = review(&pod());
+        review["request"]["namespace"] = json!(name);
+        assert!(webhook.pod(&review).await.is_err(), "{name}");
+        assert!(webhook.template(&review).await.is_err(), "{name}");
+        assert!(cluster.asked.lock().unwrap().is_empty(), "{name}");
+    }
+    let (webhook, cluster) = webhook(enabled());
+    let mut review = review(&pod());
+    review["request"]["namespace"] = json!("a".repeat(63));
+    assert!(webhook.pod(&review).await.is_ok());
+    assert_eq!(cluster.asked.lock().unwrap().len(), 1);
+}
+
+/// Nothing is written into a namespace on the word of a pod that may be nowhere.
+#[tokio::test]
+async fn only_a_namespace_that_is_to_be_injected_gets_the_trust_anchors() {
+    let (webhook, cluster) = webhook(Known::default());
+    let mut pod = pod();
+    pod["metadata"]["annotations"] = json!({"outrigger.dev/inject": "enabled"});
+    let answer = webhook.pod(&review(&pod)).await.unwrap();
+    assert_eq!(answer["response"]["patchType"], "JSONPatch");
+    assert!(cluster.ensured.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
