@@ -159,6 +159,7 @@ mod tests {
             port: None,
         };
         Finding {
+            uid: "7d".into(),
             generation: 1,
             attachments: vec![Attachment {
                 target,

@@ -69,5 +69,7 @@ pub struct Finding {
     pub attachments: Vec<Attachment>,
 }
 
+    /// Which object of its name: one that is deleted and made anew has no status yet.
+    pub uid: Arc<str>,
 /// All of them.
 pub type Findings = BTreeMap<ObjectRef, Finding>;

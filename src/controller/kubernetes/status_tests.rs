@@ -27,6 +27,7 @@ fn good(name: &str) -> Attachment {
 
 fn finding(attachments: Vec<Attachment>) -> Finding {
     Finding {
+        uid: "7d".into(),
         generation: 3,
         attachments,
     }

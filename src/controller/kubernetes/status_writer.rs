@@ -106,6 +106,7 @@ impl StatusWriter {
             let current = findings.borrow_and_update().clone();
             for object in written.gone(&current) {
                 let nothing = Finding {
+                    uid: "".into(),
                     generation: 0,
                     attachments: Vec::new(),
                 };
@@ -184,6 +185,7 @@ mod tests {
 
     fn finding(generation: i64) -> Finding {
         Finding {
+            uid: "7d".into(),
             generation,
             attachments: Vec::new(),
         }
@@ -212,6 +214,20 @@ mod tests {
         assert!(due(&written, 1, 5, FOLLOW));
         assert!(!due(&written, 1, 0, FOLLOW));
         assert!(due(&written, 1, 0, AGAIN));
+    }
+
+    /// It may be there again before its end is seen, at the same generation.
+    #[test]
+    fn an_object_that_was_made_anew_is_told_at_once() {
+        let mut written = Written::default();
+        let now = Instant::now();
+        written.wrote(object(), finding(1), live(0), now);
+        let anew = Finding {
+            uid: "8e".into(),
+            ..finding(1)
+        };
+        assert!(!written.is_due(&object(), &finding(1), &live(0), now));
+        assert!(written.is_due(&object(), &anew, &live(0), now));
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
     generation: i64,
+    uid: Arc<str>,
     spec: AccessPolicySpec,
     /// What is wrong with its rules. Those at fault allow nothing; the policy stays in force, since
     /// without it more would be allowed.
@@ -38,6 +39,7 @@ impl Read for Api {
         let namespace = self.namespace().unwrap_or_default();
         Some(Object::AccessPolicy(Box::new(Access {
             generation: self.metadata.generation.unwrap_or_default(),
+            uid: route::uid(&self.metadata),
             problems: access::problems(&namespace, &self.spec),
             spec: self.spec.clone(),
         })))
@@ -114,6 +116,7 @@ pub(super) fn finding(
     };
     Some(Finding {
         generation: policy.generation,
+        uid: policy.uid.clone(),
         attachments,
     })
 }

@@ -1,6 +1,6 @@
 //! Resilience policies: which one holds for a Service or a route, and what becomes of it there.
 
-use std::{cmp::Reverse, collections::BTreeSet};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use kube::ResourceExt;
 
@@ -31,6 +31,7 @@ use crate::{
 /// A `ResiliencePolicy` as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    pub uid: Arc<str>,
     pub generation: i64,
     /// Seconds since 1970: of several for one target, the oldest counts.
     pub created: i64,
@@ -93,6 +94,7 @@ impl Read for Api {
         let bytes = serde_json::to_vec(&checked).map_or(usize::MAX, |json| json.len());
         let targets = spec.target_refs.iter();
         Some(Object::ResiliencePolicy(Box::new(Policy {
+            uid: route::uid(&self.metadata),
             generation: self.metadata.generation.unwrap_or_default(),
             created: route::created(&self.metadata),
             targets: targets
@@ -239,6 +241,7 @@ pub(super) fn finding(index: &Index, id: &ObjectRef) -> Option<Finding> {
         resources: resources(index, target),
     };
     Some(Finding {
+        uid: policy.uid.clone(),
         generation: policy.generation,
         attachments: policy.targets.iter().map(attachment).collect(),
     })

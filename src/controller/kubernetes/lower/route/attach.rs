@@ -181,6 +181,7 @@ pub(in super::super) fn finding(index: &Index, id: &ObjectRef) -> Option<Finding
     };
     let attachments: Vec<_> = route.parents.iter().map(attachment).collect();
     (!attachments.is_empty()).then_some(Finding {
+        uid: route.uid.clone(),
         generation: route.generation,
         attachments,
     })

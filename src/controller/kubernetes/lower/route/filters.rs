@@ -1,5 +1,7 @@
 //! What the two kinds of routes have in common: references, header matches, filters.
 
+use std::sync::Arc;
+
 use kube::api::ObjectMeta;
 
 use super::{super::reference::Reference, MirrorTo};
@@ -103,6 +105,11 @@ pub(super) fn unsupported(c: &mut Checker, what: &str) {
 }
 
 /// Seconds since 1970.
+/// Which object of a name this is: one that is made anew has another.
+pub(in super::super) fn uid(meta: &ObjectMeta) -> Arc<str> {
+    meta.uid.as_deref().unwrap_or_default().into()
+}
+
 pub(in super::super) fn created(meta: &ObjectMeta) -> i64 {
     let created = meta.creation_timestamp.as_ref();
     created.map_or(0, |time| time.0.as_second())

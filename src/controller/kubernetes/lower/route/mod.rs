@@ -12,7 +12,7 @@ use kube::api::ObjectMeta;
 
 pub(super) use attach::{finding, parent, routes, verdict};
 pub(super) use bound::beyond;
-pub(super) use filters::created;
+pub(super) use filters::{created, uid};
 
 use super::reference::Reference;
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
 /// An `HTTPRoute` or `GRPCRoute`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
+    pub uid: Arc<str>,
     pub generation: i64,
     /// Seconds since 1970: of routes that say the same, the oldest counts.
     pub created: i64,
@@ -129,6 +130,7 @@ fn read_route<R>(
     });
     let bytes = check(&mut c, &result);
     Route {
+        uid: uid(metadata),
         generation: metadata.generation.unwrap_or_default(),
         created: created(metadata),
         parents: filters::parents(parents),

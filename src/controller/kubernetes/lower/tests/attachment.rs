@@ -325,3 +325,16 @@ fn a_routes_policy_counts_once_for_each_rule() {
     world.delete(Kind::ResiliencePolicy, "shop/p");
     assert_eq!(world.verdicts(HttpRoute, "shop/r"), ("", ""));
 }
+
+/// The same in all but this: its status is to be written.
+#[test]
+fn a_route_that_was_made_anew_has_another_finding() {
+    let of = |uid: &str| {
+        let patch = json!({ "metadata": { "uid": uid } });
+        with(http_route("r", to("canary", 80)), patch)
+    };
+    let mut world = world_with([of("7d")]);
+    assert_eq!(&*world.finding(HttpRoute, "shop/r").uid, "7d");
+    world.apply([of("8e")]);
+    assert_eq!(&*world.finding(HttpRoute, "shop/r").uid, "8e");
+}

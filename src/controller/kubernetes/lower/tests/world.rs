@@ -17,7 +17,7 @@ use crate::{
                 reference_grant::ReferenceGrant,
             },
             config::DefaultAccess,
-            findings::{Attachment, Findings, ObjectKind, ObjectRef, Verdict},
+            findings::{Attachment, Finding, Findings, ObjectKind, ObjectRef, Verdict},
             lower::{
                 Cluster,
                 object::{Kind, Name},
@@ -171,15 +171,23 @@ impl World {
         self.service(key).protocol
     }
 
-    /// What became of an object at what it is attached to.
-    pub fn attachments(&self, kind: ObjectKind, name: &str) -> Vec<Attachment> {
+    fn found(&self, kind: ObjectKind, name: &str) -> Option<&Finding> {
         let (namespace, name) = name.split_once('/').unwrap();
         let id = ObjectRef {
             kind,
             namespace: namespace.into(),
             name: name.into(),
-        };
-        let finding = self.findings.get(&id);
+        })
+    }
+
+    /// What became of an object.
+    pub fn finding(&self, kind: ObjectKind, name: &str) -> &Finding {
+        self.found(kind, name).expect("something did")
+    }
+
+    /// What became of an object at what it is attached to.
+    pub fn attachments(&self, kind: ObjectKind, name: &str) -> Vec<Attachment> {
+        let finding = self.found(kind, name);
         finding.map_or_else(Vec::new, |finding| finding.attachments.clone())
     }
 
