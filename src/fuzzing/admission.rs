@@ -1,6 +1,7 @@
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
+use regex::Regex;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -93,5 +94,24 @@ fn check_patch(object: &Value, answer: &Value) {
     let mut patched = object.clone();
     json_patch::patch(&mut patched, &patch).expect("it applies");
     let made = made.expect("it was allowed").pod.expect("it is patched");
+    if !names_are_unique(&made) {
+        // Kubernetes admits no such pod, and the order of its checks is by chance.
+        return;
+    }
+    let [patched, made] = [patched, made].map(|pod| without_words(&pod));
     assert!(resource::alike(&patched, &made), "{patched} is not {made}");
+}
+
+fn names_are_unique(pod: &Value) -> bool {
+    let lists = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+    let mut names = HashSet::new();
+    let mut containers = lists.into_iter().flatten().flatten();
+    containers.all(|container| names.insert(container["name"].as_str()))
+}
+
+/// A pod without what is by chance: the words in the paths of its hooks.
+fn without_words(pod: &Value) -> Value {
+    let word = Regex::new("(/(?:pre-stop|post-start)/)[0-9a-f]{32}").expect("a pattern");
+    let text = pod.to_string();
+    serde_json::from_str(&word.replace_all(&text, "${1}")).expect("JSON as before")
 }

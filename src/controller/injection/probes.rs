@@ -12,6 +12,9 @@ use crate::discovery::probe::{Check, HttpCheck, Probe, Probes};
 /// The first part of every path at the proxy's probe port.
 const PREFIX: &str = "/probe/";
 
+/// Hexadecimal digits, of four random bits each.
+const WORD: usize = 32;
+
 /// What Kubernetes takes for a probe that says nothing, in seconds.
 const DEFAULT_TIMEOUT: u64 = 1;
 
@@ -21,6 +24,8 @@ const PROBES: [(&str, &str); 3] = [
     ("livenessProbe", "liveness"),
     ("readinessProbe", "readiness"),
 ];
+/// The path of a hook ends with a word that nobody can guess: whoever reaches the port may ask for
+/// a probe, and must not make the application end itself.
 const HOOKS: [(&str, &str); 2] = [("postStart", "post-start"), ("preStop", "pre-stop")];
 
 /// Rewrites the checks of one container. `known` are those of an earlier injection; what is
@@ -35,14 +40,20 @@ pub(super) fn rewrite(
     let ports = container["ports"].clone();
     let mut rewritten = |handler: &mut Value, kind: &str, timeout: Option<Duration>| {
         let path = format!("{PREFIX}{name}/{kind}");
-        if is_ours(handler) {
-            if let Some(probe) = known.get(&path) {
-                probes.insert(path, probe.clone());
+        let is_hook = timeout.is_none();
+        if let Some(mut asked) = ours(handler).map(ToOwned::to_owned) {
+            if let Some(probe) = known.get(&asked) {
+                if is_hook && !ends_with_word(&asked, &path) {
+                    asked = with_word(&path);
+                    replace(handler, &asked);
+                }
+                probes.insert(asked, probe.clone());
             }
             return;
         }
         match read(handler, &ports) {
             Ok(Some(check)) => {
+                let path = if is_hook { with_word(&path) } else { path };
                 replace(handler, &path);
                 probes.insert(path, Probe { check, timeout });
             }
@@ -68,10 +79,25 @@ pub(super) fn rewrite(
     }
 }
 
-fn is_ours(handler: &Value) -> bool {
+/// The path that an earlier injection gave a handler.
+fn ours(handler: &Value) -> Option<&str> {
     let get = &handler["httpGet"];
-    let path = get["path"].as_str().unwrap_or_default();
-    get["port"] == json!(PROBE_PORT) && path.starts_with(PREFIX)
+    let path = get["path"].as_str()?;
+    (get["port"] == json!(PROBE_PORT) && path.starts_with(PREFIX)).then_some(path)
+}
+
+fn with_word(path: &str) -> String {
+    let mut word = [0; WORD / 2];
+    aws_lc_rs::rand::fill(&mut word).expect("the system's random numbers are available");
+    let hex = word.iter().map(|byte| format!("{byte:02x}"));
+    format!("{path}/{}", hex.collect::<String>())
+}
+
+fn ends_with_word(path: &str, before: &str) -> bool {
+    let word = path
+        .strip_prefix(before)
+        .and_then(|it| it.strip_prefix('/'));
+    word.is_some_and(|it| it.len() == WORD && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The check that a handler asks for; `None` where it is not for the proxy.
@@ -224,11 +250,35 @@ mod tests {
         });
         let (container, probes, _) = rewritten(json!({"name": "app", "lifecycle": lifecycle}));
         assert_eq!(container["lifecycle"]["postStart"], lifecycle["postStart"]);
-        assert_eq!(
-            container["lifecycle"]["preStop"]["httpGet"]["path"],
-            "/probe/app/pre-stop"
-        );
-        assert_eq!(probes["/probe/app/pre-stop"].timeout, None);
+        let path = hook(&container);
+        assert!(ends_with_word(path, "/probe/app/pre-stop"), "{path}");
+        assert_eq!(probes[path].timeout, None);
+    }
+
+    fn hook(container: &Value) -> &str {
+        let path = container["lifecycle"]["preStop"]["httpGet"]["path"].as_str();
+        path.unwrap()
+    }
+
+    #[test]
+    fn the_path_of_a_hook_is_another_in_each_pod_and_stays_the_same_in_one() {
+        let get = json!({"port": 80, "path": "/quit"});
+        let plain = json!({"name": "app", "lifecycle": {"preStop": {"httpGet": get}}});
+        let (first, known, _) = rewritten(plain.clone());
+        assert_ne!(hook(&first), hook(&rewritten(plain).0));
+        let mut again = (first.clone(), Probes::new());
+        rewrite(&mut again.0, &known, &mut again.1, &mut Vec::new());
+        assert_eq!(again, (first.clone(), known.clone()));
+
+        // As it was written before there were words.
+        let mut old = first;
+        old["lifecycle"]["preStop"]["httpGet"]["path"] = json!("/probe/app/pre-stop");
+        let check = known.into_values().next().unwrap();
+        let known = [("/probe/app/pre-stop".to_owned(), check.clone())].into();
+        let mut probes = Probes::new();
+        rewrite(&mut old, &known, &mut probes, &mut Vec::new());
+        assert!(ends_with_word(hook(&old), "/probe/app/pre-stop"));
+        assert_eq!(probes, [(hook(&old).to_owned(), check)].into());
     }
 
     #[test]

@@ -28,7 +28,9 @@ fn injected(pod: &Value) -> Injection {
 /// The pod that came out and its warnings, as YAML.
 fn shown(injection: Injection) -> String {
     let pod = injection.pod.expect("it is injected");
-    let mut text = serde_saphyr::to_string(&pod).unwrap();
+    let text = serde_saphyr::to_string(&pod).unwrap();
+    let word = regex::Regex::new("(/(?:pre-stop|post-start)/)[0-9a-f]{32}").unwrap();
+    let mut text = word.replace_all(&text, "${1}WORD").into_owned();
     for warning in injection.warnings {
         text.push_str(&format!("# {warning}\n"));
     }

@@ -24,10 +24,14 @@ async fn app(answer: &'static str) -> (u16, tokio::task::JoinHandle<String>) {
     (port, served)
 }
 
-/// Asks a probe port that has this one check.
 async fn ask(check: Check, path: &str) -> (u16, String) {
+    ask_at("/probe/app/live", check, path).await
+}
+
+/// Asks a probe port that has this one check, by this path.
+async fn ask_at(of_check: &str, check: Check, path: &str) -> (u16, String) {
     let timeout = Some(Duration::from_secs(10));
-    let probes = [("/probe/app/live".to_owned(), Probe { check, timeout })];
+    let probes = [(of_check.to_owned(), Probe { check, timeout })];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let port = tokio::spawn(ProbePort::new(probes.into(), Arc::default()).serve(listener));
@@ -110,6 +114,29 @@ async fn an_application_that_is_not_there_fails() {
 async fn only_the_checks_that_were_named_are_made() {
     let (status, _) = ask(Check::Tcp { port: 1 }, "/probe/app/ready").await;
     assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_hook_is_run_for_who_knows_its_word() {
+    let word = "0123456789abcdef0123456789abcdef";
+    let path = format!("/probe/app/pre-stop/{word}");
+    let ask = async |asked: &str| {
+        let (port, served) = app("HTTP/1.1 200 OK\r\n\r\n").await;
+        let (status, _) = ask_at(&path, http(port, &[]), asked).await;
+        (status, served)
+    };
+    for wrong in [
+        "/probe/app/pre-stop",
+        "/probe/app/pre-stop/",
+        "/probe/app/pre-stop/0123456789abcdef0123456789abcdee",
+    ] {
+        let (status, served) = ask(wrong).await;
+        assert_eq!(status, 404, "{wrong}");
+        assert!(!served.is_finished(), "the application is not asked");
+    }
+    assert_eq!(ask(&path).await.0, 200);
+    assert_eq!(without_word(&path), "/probe/app/pre-stop");
+    assert_eq!(without_word("/probe/app/live"), "/probe/app/live");
 }
 
 #[tokio::test]
