@@ -44,6 +44,10 @@ pub struct TargetRef {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Good,
+    /// Good, but for what its author should know.
+    Noted {
+        message: String,
+    },
     /// A reason of the Gateway API (`NoMatchingParent`, `BackendNotFound`, `Invalid`, …) and what
     /// to do about it.
     Bad {
@@ -65,11 +69,11 @@ pub struct Attachment {
 /// An object, at the generation that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// Which object of its name: one that is deleted and made anew has no status yet.
+    pub uid: Arc<str>,
     pub generation: i64,
     pub attachments: Vec<Attachment>,
 }
 
-    /// Which object of its name: one that is deleted and made anew has no status yet.
-    pub uid: Arc<str>,
 /// All of them.
 pub type Findings = BTreeMap<ObjectRef, Finding>;

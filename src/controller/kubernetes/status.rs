@@ -111,26 +111,23 @@ fn conditions(object: ObjectKind, at: &Attachment, live: Live) -> Vec<Condition>
         verdict(ACCEPTED, "Accepted", &at.accepted),
         verdict(RESOLVED_REFS, "ResolvedRefs", &at.resolved),
     ];
-    if at.accepted == Verdict::Good && !at.resources.is_empty() {
+    if !matches!(at.accepted, Verdict::Bad { .. }) && !at.resources.is_empty() {
         conditions.push(live_condition(object, live));
     }
     conditions
 }
 
 fn verdict(kind: &'static str, good: &'static str, verdict: &Verdict) -> Condition {
-    match verdict {
-        Verdict::Good => Condition {
-            kind,
-            status: "True",
-            reason: good,
-            message: String::new(),
-        },
-        Verdict::Bad { reason, message } => Condition {
-            kind,
-            status: "False",
-            reason,
-            message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
-        },
+    let (status, reason, message) = match verdict {
+        Verdict::Good => ("True", good, ""),
+        Verdict::Noted { message } => ("True", good, &**message),
+        Verdict::Bad { reason, message } => ("False", *reason, &**message),
+    };
+    Condition {
+        kind,
+        status,
+        reason,
+        message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
     }
 }
 

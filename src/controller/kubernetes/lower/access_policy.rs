@@ -10,6 +10,7 @@ use super::{
     endpoints::Pods,
     index::{Index, within},
     object::{Name, Object},
+    reach,
     read::Read,
     reference::Unresolved,
     route,
@@ -26,8 +27,8 @@ use crate::{
 /// An `AccessPolicy` as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
-    generation: i64,
     uid: Arc<str>,
+    generation: i64,
     spec: AccessPolicySpec,
     /// What is wrong with its rules. Those at fault allow nothing; the policy stays in force, since
     /// without it more would be allowed.
@@ -38,8 +39,8 @@ impl Read for Api {
     fn read(&self) -> Option<Object> {
         let namespace = self.namespace().unwrap_or_default();
         Some(Object::AccessPolicy(Box::new(Access {
-            generation: self.metadata.generation.unwrap_or_default(),
             uid: route::uid(&self.metadata),
+            generation: self.metadata.generation.unwrap_or_default(),
             problems: access::problems(&namespace, &self.spec),
             spec: self.spec.clone(),
         })))
@@ -115,27 +116,24 @@ pub(super) fn finding(
         targets.map(|target| of_target(&target.name)).collect()
     };
     Some(Finding {
-        generation: policy.generation,
         uid: policy.uid.clone(),
+        generation: policy.generation,
         attachments,
     })
 }
 
 fn accepted(index: &Index, policy: &Access, name: &Name, service: Option<&str>) -> Verdict {
-    let bad = |reason, message| route::verdict(Err(Unresolved { reason, message }));
     if !policy.problems.is_empty() {
         let problems: Vec<_> = policy.problems.iter().map(ToString::to_string).collect();
         let message = format!(
             "the rules at fault allow nothing, the others count: {}",
             problems.join("; ")
         );
-        return bad("Invalid", message);
+        let reason = "Invalid";
+        return route::verdict(Err(Unresolved { reason, message }));
     }
-    let target = service.map(|service| Name::new(name.namespace.clone(), service));
-    match target {
-        Some(target) if !index.services.contains_key(&target) => {
-            bad("TargetNotFound", format!("there is no Service {target}"))
-        }
-        _ => Verdict::Good,
+    match service {
+        Some(service) => reach::of_service(index, &Name::new(name.namespace.clone(), service)),
+        None => reach::of_namespace(index, &name.namespace),
     }
 }

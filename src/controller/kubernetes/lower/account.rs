@@ -96,19 +96,14 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Returns whether it is new, or behind something new.
-    pub fn add(&mut self, claim: &Claim) -> bool {
-        let before = (self.pods == 0, self.behind.0.len());
+    pub fn add(&mut self, claim: &Claim) {
         self.pods += 1;
         self.strict += u32::from(claim.strict);
         claim.behind.iter().for_each(|at| self.behind.add(at));
         claim.ports.iter().for_each(|port| self.ports.add(port));
-        (false, self.behind.0.len()) != before
     }
 
-    /// Returns whether it is gone, or no longer behind something.
-    pub fn subtract(&mut self, claim: &Claim) -> bool {
-        let before = self.behind.0.len();
+    pub fn subtract(&mut self, claim: &Claim) {
         self.pods -= 1;
         self.strict -= u32::from(claim.strict);
         claim.behind.iter().for_each(|at| self.behind.subtract(at));
@@ -116,7 +111,6 @@ impl Account {
             .ports
             .iter()
             .for_each(|port| self.ports.subtract(port));
-        self.is_empty() || self.behind.0.len() != before
     }
 
     pub fn is_empty(&self) -> bool {

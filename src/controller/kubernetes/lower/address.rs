@@ -86,7 +86,7 @@ pub(super) fn named_ports(index: &Index, name: &Name, pod: &Pod) -> Vec<(u16, Se
 }
 
 /// The service's port numbers with those that the slice's endpoints listen on.
-fn target_ports(service: &Service, slice: &Slice) -> impl Iterator<Item = (u16, u16)> {
+pub(super) fn target_ports(service: &Service, slice: &Slice) -> impl Iterator<Item = (u16, u16)> {
     service.ports.iter().filter_map(|port| {
         let target = slice.target(&port.name)?;
         Some((port.number, target))

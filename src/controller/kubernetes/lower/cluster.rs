@@ -1,7 +1,7 @@
 //! The cluster as it is known, and what each change of it touches.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -133,12 +133,12 @@ impl Cluster {
 
     /// Lowers what was touched since the last time.
     pub fn flush(&mut self) -> Update {
-        for pod in std::mem::take(&mut self.dirty.pods) {
-            self.count(&pod);
-        }
-        for service in std::mem::take(&mut self.dirty.services) {
-            self.measure(&service);
-            self.dirty.services.insert(service);
+        let pods = std::mem::take(&mut self.dirty.pods);
+        // Who an access policy is for, and whom it protects.
+        let namespaces: BTreeSet<_> = pods.iter().map(|pod| &pod.namespace).collect();
+        for namespace in namespaces {
+            let policies = within(&self.index.access, namespace);
+            self.dirty.objects.extend(policies.map(access_id));
         }
         pods.iter().for_each(|pod| self.count(pod));
         let services = std::mem::take(&mut self.dirty.services);
@@ -195,10 +195,9 @@ impl Cluster {
         if self.claims.get(name) == new.as_ref() {
             return;
         }
-        let mut other = false;
         if let Some(new) = &new {
             let account = self.accounts.entry(new.account.clone()).or_default();
-            other |= account.add(new);
+            account.add(new);
             self.dirty.accounts.insert(new.account.clone());
         }
         let old = match new {
@@ -208,16 +207,11 @@ impl Cluster {
         if let Some(old) = old
             && let Some(account) = self.accounts.get_mut(&old.account)
         {
-            other |= account.subtract(&old);
+            account.subtract(&old);
             if account.is_empty() {
                 self.accounts.remove(&old.account);
             }
             self.dirty.accounts.insert(old.account);
-        }
-        if other {
-            // Who an access policy is for.
-            let policies = within(&self.index.access, &name.namespace);
-            self.dirty.objects.extend(policies.map(access_id));
         }
     }
 

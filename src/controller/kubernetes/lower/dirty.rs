@@ -43,6 +43,11 @@ impl Dirty {
         }
         let policies = index.policies_on.of(&Target::Service(service.clone()));
         self.objects.extend(policies.iter().cloned());
+        self.guarded(index, service);
+    }
+
+    /// What is behind a service may be guarded otherwise now.
+    pub fn guarded(&mut self, index: &Index, service: &Name) {
         let access = within(&index.access, &service.namespace);
         let targets = |name: &&Name| index.access[*name].targets(&service.name);
         self.objects.extend(access.filter(targets).map(access_id));

@@ -16,6 +16,7 @@ pub mod object;
 mod policy;
 mod ports;
 mod protocol;
+mod reach;
 pub mod read;
 mod reference;
 mod route;

@@ -87,6 +87,7 @@ impl Cluster {
         let new = self.index.slices.get(name);
         for slice in old.iter().chain(new) {
             let service = Name::new(name.namespace.clone(), slice.service.clone());
+            self.dirty.guarded(&self.index, &service);
             self.dirty.services.insert(service);
         }
         let same_ports =

@@ -1,10 +1,14 @@
 use serde_json::{Value, json};
 
-use super::world::{World, cart, pod, ready, service, slice, with, world, world_with_default};
+use super::world::{
+    World, bare_pod, cart, pod, ready, service, slice, with, world, world_with_default,
+};
 use crate::{
     access::{Mode, Otherwise},
     controller::kubernetes::{
-        config::DefaultAccess, findings::ObjectKind::AccessPolicy, lower::object::Kind,
+        config::DefaultAccess,
+        findings::{ObjectKind::AccessPolicy, Verdict},
+        lower::object::Kind,
     },
 };
 
@@ -145,4 +149,73 @@ fn another_namespaces_policy_has_no_effect() {
     let world = world(objects);
     assert_eq!(world.workload("shop/cart").unwrap().access, None);
     assert_eq!(world.verdicts(AccessPolicy, "evil/p").0, "TargetNotFound");
+}
+
+/// The verdict on a policy for the Service `cart` in a cluster with these objects.
+fn accepted(objects: impl IntoIterator<Item = Value>) -> Verdict {
+    let mut world = world(objects);
+    world.apply([policy("p", &["cart"], json!({}))]);
+    world.attachments(AccessPolicy, "shop/p").remove(0).accepted
+}
+
+#[test]
+fn a_policy_that_protects_nothing_is_not_accepted() {
+    let without_ports = json!({ "spec": { "clusterIPs": ["None"], "ports": null } });
+    let udp = json!({ "spec": { "ports": [{ "port": 53, "protocol": "UDP" }] } });
+    let external = json!({ "spec": { "type": "ExternalName", "clusterIPs": null } });
+    let bare = vec![
+        bare_pod("cart-1", "198.18.64.1"),
+        bare_pod("cart-2", "198.18.64.2"),
+    ];
+    let skip = json!({ "spec": { "initContainers": [{
+        "name": "outrigger-init", "args": ["init", "--skip-inbound-ports=8000-8099"],
+    }] } });
+    let skipping = ["1", "2"].map(|n| {
+        let pod = pod(&format!("cart-{n}"), &format!("198.18.64.{n}"), "cart");
+        with(pod, skip.clone())
+    });
+    for (what, changed) in [
+        ("no TCP port", vec![with(cart().remove(0), without_ports)]),
+        ("no TCP port", vec![with(cart().remove(0), udp)]),
+        ("outside", vec![with(cart().remove(0), external)]),
+        ("2 without a sidecar", bare),
+        ("2 whose skip-inbound-ports", skipping.to_vec()),
+    ] {
+        match accepted(cart().into_iter().chain(changed)) {
+            Verdict::Bad { reason, message } => {
+                assert_eq!(reason, "ProtectsNothing");
+                assert!(message.contains(what), "{message}");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_policy_says_how_many_pods_it_does_not_protect() {
+    let noted = |verdict| match verdict {
+        Verdict::Noted { message } => message,
+        other => panic!("{other:?}"),
+    };
+    let bare = bare_pod("cart-2", "198.18.64.2");
+    let message = noted(accepted(cart().into_iter().chain([bare.clone()])));
+    assert!(message.contains("1 without a sidecar"), "{message}");
+    // Before a pod is there nothing is open.
+    assert_eq!(accepted([cart().remove(0)]), Verdict::Good);
+
+    let mut objects = shop();
+    objects.push(policy("all", &[], json!({})));
+    let mut world = world(objects);
+    let all = |world: &World| {
+        world
+            .attachments(AccessPolicy, "shop/all")
+            .remove(0)
+            .accepted
+    };
+    assert_eq!(all(&world), Verdict::Good);
+    world.apply([bare]);
+    let message = noted(all(&world));
+    assert!(message.contains("1 without a sidecar"), "{message}");
+    world.delete(Kind::Pod, "shop/cart-2");
+    assert_eq!(all(&world), Verdict::Good);
 }

@@ -173,7 +173,7 @@ impl World {
 
     fn found(&self, kind: ObjectKind, name: &str) -> Option<&Finding> {
         let (namespace, name) = name.split_once('/').unwrap();
-        let id = ObjectRef {
+        self.findings.get(&ObjectRef {
             kind,
             namespace: namespace.into(),
             name: name.into(),
@@ -197,7 +197,7 @@ impl World {
         let attachments = self.attachments(kind, name);
         assert_eq!(attachments.len(), 1, "{name}");
         let reason = |verdict: &Verdict| match verdict {
-            Verdict::Good => "",
+            Verdict::Good | Verdict::Noted { .. } => "",
             Verdict::Bad { reason, message } => {
                 assert!(!message.is_empty());
                 *reason
