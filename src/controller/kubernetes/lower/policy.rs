@@ -1,6 +1,10 @@
 //! Resilience policies: which one holds for a Service or a route, and what becomes of it there.
 
-use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+};
 
 use kube::ResourceExt;
 
@@ -91,7 +95,12 @@ impl Read for Api {
             ..policy.clone()
         };
         check_policy(&mut c, &checked);
-        let bytes = serde_json::to_vec(&checked).map_or(usize::MAX, |json| json.len());
+        // As a fallback, of a Service there is little more than its name.
+        let links = fallback.iter().map(|link| match link {
+            Link::Plain(_) => 0,
+            Link::Service(to) => to.namespace.len() + to.name.len() + 32,
+        });
+        let bytes = json_bytes(&checked).saturating_add(links.sum());
         let targets = spec.target_refs.iter();
         Some(Object::ResiliencePolicy(Box::new(Policy {
             uid: route::uid(&self.metadata),
@@ -158,6 +167,14 @@ pub(super) fn of_route(index: &Index, route: &ObjectRef) -> Option<ResiliencePol
     let (id, policy) = winner(index, &Target::Route(route.clone()))?;
     Some(lower(index, id, policy))
 }
+
+fn json_bytes(policy: &ResiliencePolicy) -> usize {
+    serde_json::to_vec(policy).map_or(usize::MAX, |json| json.len())
+}
+
+/// How long the JSON is of the policy that holds where there is none.
+pub(super) static DEFAULT_BYTES: LazyLock<usize> =
+    LazyLock::new(|| json_bytes(&ResiliencePolicy::default()));
 
 /// How long the JSON of a target's own policy is.
 pub(super) fn bytes(index: &Index, target: &Target) -> Option<usize> {

@@ -74,7 +74,8 @@ fn bytes(index: &Index, id: &ObjectRef, route: &Route, service: &Name) -> usize 
         Some(policy) => policy.saturating_mul(route.rules.len()),
         None => {
             let retried = route.rules.iter().filter(|rule| rule.retry.is_some());
-            let of_service = bytes(Target::Service(service.clone())).unwrap_or_default();
+            let of_service = bytes(Target::Service(service.clone()));
+            let of_service = of_service.unwrap_or_else(|| *policy::DEFAULT_BYTES);
             of_service.saturating_mul(retried.count())
         }
     };

@@ -338,3 +338,26 @@ fn a_route_that_was_made_anew_has_another_finding() {
     world.apply([of("8e")]);
     assert_eq!(&*world.finding(HttpRoute, "shop/r").uid, "8e");
 }
+
+/// A rule that says something of retries has a whole policy with it, if only the default.
+#[test]
+fn small_rules_do_not_grow_past_the_bound_when_they_are_lowered() {
+    let rules: Vec<_> = (0..16)
+        .map(|n| {
+            json!({
+                "matches": [{ "path": { "type": "Exact", "value": format!("/{n}") } }],
+                "backendRefs": [{ "name": "cart", "namespace": "shop", "port": 80 }],
+                "retry": { "attempts": 2 },
+            })
+        })
+        .collect();
+    let world = world_with((0..30).map(|n| {
+        let mut route = http_route(&format!("r{n}"), rules.clone().into());
+        route["spec"]["parentRefs"][0]["namespace"] = "shop".into();
+        in_namespace("bank", route)
+    }));
+    let routes = world.service(CART).routes;
+    let bytes = serde_json::to_vec(&routes).unwrap().len();
+    // What is counted leaves out a comma and the consumers of each rule.
+    assert!((40 << 10..72 << 10).contains(&bytes), "{bytes}");
+}
