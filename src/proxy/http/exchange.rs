@@ -270,17 +270,6 @@ impl<'a> Routed<'a> {
             true => Keep::AsItGoes,
             false => Keep::Nothing,
         };
-        let mut payload = Payload::Empty;
-        if !body.is_end_stream() {
-            let body = ClientBody::new(body, self.activity.clone());
-            exchange.upload = Some(body.upload());
-            let kept = Payload::prepare(body, keep, policy.retry.max_body_bytes);
-            let late = "the request's body did not come in time";
-            payload = deadline::within(deadline, late, kept).await??;
-        }
-        if let Some(route) = self.route {
-            mirror::send(self.context, route.rule, parts, &mut payload);
-        }
         let forward = Forward {
             context: self.context,
             upstream: &upstream,
@@ -291,9 +280,28 @@ impl<'a> Routed<'a> {
             try_timeout: self.route.and_then(|route| route.rule.backend_timeout),
             priority: priority(policy, parts),
         };
+        // Before any of the body is kept: what waits for a place must not cost its memory.
+        let entered = forward.enter(exchange).await;
+        let mut payload = Payload::Empty;
+        let goes_on = entered.is_ok() || !policy.fallback.is_empty();
+        if goes_on && !body.is_end_stream() {
+            let body = ClientBody::new(body, self.activity.clone());
+            exchange.upload = Some(body.upload());
+            let kept = Payload::prepare(body, keep, policy.retry.max_body_bytes);
+            let late = "the request's body did not come in time";
+            payload = deadline::within(deadline, late, kept).await??;
+        }
+        if let Some(route) = self.route
+            && entered.is_ok()
+        {
+            mirror::send(self.context, route.rule, parts, &mut payload);
+        }
         let stale_key = fallback::wants_stale(policy, parts)
             .then(|| stale::Key::of(parts, self.context.caller.as_ref()));
-        let sent = forward.run(exchange, parts, &mut payload).await;
+        let sent = match entered {
+            Ok(()) => forward.run(exchange, parts, &mut payload).await,
+            Err(refusal) => Err(refusal),
+        };
         let sent = match sent {
             Ok(response) if head::is_coded(response.headers()) => {
                 exchange.judge(CallResult::Failure, None);

@@ -140,6 +140,7 @@ async fn other_service(
     };
     // The places in the first upstream's bulkheads are no longer needed.
     exchange.passes.clear();
+    forward.enter(exchange).await.ok()?;
     let response = forward
         .run(exchange, request.parts, request.payload)
         .await

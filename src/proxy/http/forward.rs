@@ -174,7 +174,16 @@ impl Failed {
 }
 
 impl Forward<'_> {
-    /// The upstream's answer, whatever its status.
+    /// Waits for a place in the bulkheads.
+    ///
+    /// # Errors
+    /// When there is none, with the reason for the client.
+    pub async fn enter(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
+        let late = "no place in the bulkhead came free in time";
+        deadline::within(self.deadline, late, self.pass_bulkheads(exchange)).await?
+    }
+
+    /// The upstream's answer, whatever its status. To be called with a place.
     ///
     /// # Errors
     /// When nothing answered, with the reason for the client.
@@ -184,8 +193,6 @@ impl Forward<'_> {
         parts: &request::Parts,
         payload: &mut Payload,
     ) -> Result<Response<Received>, Refusal> {
-        let late = "no place in the bulkhead came free in time";
-        deadline::within(self.deadline, late, self.pass_bulkheads(exchange)).await??;
         self.upstream.state.deposit(host::now());
         let idempotent = retry::is_idempotent(&parts.method);
         // As many as there were: those that go away while this tries leave their successors.

@@ -1,6 +1,12 @@
 //! HTTP/1 heads and bodies that two readers could understand differently: refused on the way in
 //! from an application and on the way in from the network.
 
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+};
+
 use crate::harness::{Mesh, Wire, mesh::Plan, recorder::Recorder, wait};
 
 const GOOD: &str = "GET /good HTTP/1.1\r\nHost: app.test\r\n\r\n";
@@ -205,4 +211,27 @@ fn a_port_named_http_carries_nothing_else() {
         }
     }
     assert!(app.heard().is_empty(), "{}", app.heard());
+}
+
+/// Without the word the client would take the coded bytes for the answer.
+#[test]
+fn an_answer_in_a_coding_of_its_connection_is_not_passed_on() {
+    let origin = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let addr = origin.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        for mut stream in origin.incoming().flatten() {
+            let coded = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+            let mut head = [0; 1024];
+            if stream.read(&mut head).is_ok_and(|read| read > 0) {
+                // It may have gone.
+                let _ = stream.write_all(coded);
+            }
+        }
+    });
+    let mesh = Plan::new(addr).protocol("http").start();
+    for (entrance, mut wire) in entrances(&mesh) {
+        let answer = wire.get("/");
+        let told = (answer.status, &*answer.reason());
+        assert_eq!(told, (502, "upstream-protocol"), "{entrance}");
+    }
 }

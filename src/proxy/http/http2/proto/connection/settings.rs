@@ -69,6 +69,8 @@ impl Connection {
             // What they do not limit is not limited.
             self.peer.max_streams = u32::MAX;
         }
+        // Set once: a frame has room for 2,730 of them, and each would pass through all streams.
+        let mut window = None;
         for [n0, n1, value @ ..] in settings {
             let (name, value) = (u16::from_be_bytes([*n0, *n1]), u32::from_be_bytes(*value));
             match name {
@@ -77,13 +79,19 @@ impl Connection {
                     return bad(Reason::PROTOCOL_ERROR);
                 }
                 setting::MAX_CONCURRENT_STREAMS => self.peer.max_streams = value,
-                setting::INITIAL_WINDOW_SIZE => self.set_window(value)?,
+                setting::INITIAL_WINDOW_SIZE if value > MAX_WINDOW => {
+                    return bad(Reason::FLOW_CONTROL_ERROR);
+                }
+                setting::INITIAL_WINDOW_SIZE => window = Some(value),
                 setting::MAX_FRAME_SIZE if !(MAX_PAYLOAD as u32..=LARGEST).contains(&value) => {
                     return bad(Reason::PROTOCOL_ERROR);
                 }
                 // No frame of ours is larger than all peers take.
                 _ => {}
             }
+        }
+        if let Some(window) = window {
+            self.set_window(window)?;
         }
         frame::settings_ack(self.out.buffer());
         self.answered()
@@ -92,9 +100,6 @@ impl Connection {
     /// All streams' windows change by as much (section 6.9.2).
     fn set_window(&mut self, window: u32) -> Result<(), Fault> {
         let too_large = Fault::Connection(Reason::FLOW_CONTROL_ERROR);
-        if window > MAX_WINDOW {
-            return Err(too_large);
-        }
         let change = i64::from(window) - i64::from(self.peer.window);
         self.peer.window = window;
         for key in self.streams.keys() {
