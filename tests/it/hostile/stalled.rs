@@ -129,29 +129,37 @@ fn a_stalled_reader_of_the_log_holds_nobody_up() {
         inside: ["sh", "-c", &script, "sh"].map(str::to_owned).into(),
         ..Around::default()
     };
-    let plan = Plan::new(app.addr).protocol("http").around(around);
-    let mut mesh = plan.args(["--log", "trace"]).start();
+    // Each request for anything else is a line at the server's proxy.
+    let access = "{policies: [{name: it/reads, rules: [{from: [{anyone: true}], to: [{paths: [{exact: /echo}]}]}]}]}";
+    let plan = Plan::new(app.addr).protocol("http").access(access);
+    let mut mesh = plan.around(around).args(["--log", "debug"]).start();
     let dropped = || {
-        let page = mesh.client.metrics();
+        let page = mesh.server.metrics();
         let count = page
             .lines()
             .find_map(|line| line.strip_prefix("outrigger_log_dropped_lines_total{} "));
         count.expect("it is shown").to_owned()
     };
+    // Many at a time: the queue has room for megabytes.
+    let mut wire = mesh.connect();
     wait::until("lines are dropped", || {
-        assert_eq!(mesh.get("/echo").status, 200);
+        const DENIED: &str = "GET /other HTTP/1.1\r\nHost: app.test\r\n\r\n";
+        wire.send(DENIED.repeat(200));
+        for _ in 0..200 {
+            assert_eq!(wire.response("GET").status, 403);
+        }
         dropped() != "0"
     });
     assert_eq!(mesh.get("/echo").status, 200);
 
     // Once it reads again, it is told what it missed.
-    let mut reader = File::open(pipe("client")).expect("the proxy holds it open");
+    let mut reader = File::open(pipe("server")).expect("the proxy holds it open");
     let (mut told, mut piece) = (String::new(), vec![0; 1 << 16]);
     while !told.contains("log lines were dropped") {
         let n = reader.read(&mut piece).expect("there is more to come");
         told += &String::from_utf8_lossy(&piece[..n]);
         // Something to say, when it has read all.
-        assert_eq!(mesh.get("/echo").status, 200);
+        assert_eq!(mesh.get("/other").status, 403);
     }
     mesh.server.process.signal(Signal::TERM);
     assert!(mesh.server.process.wait().success(), "it ends by itself");
