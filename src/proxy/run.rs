@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, LocalOptions},
@@ -161,23 +161,25 @@ impl Proxy {
     async fn until_the_end(mut self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = self.drain_asked.notified() => {}
-            fatal = self.fatal.recv() => anyhow::bail!("{fatal}"),
+        let ended = tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            () = self.drain_asked.notified() => Ok(()),
+            fatal = self.fatal.recv() => Err(anyhow!("{fatal}")),
             Some(number) = self.workers.recv() => {
-                anyhow::bail!("worker {number} died: see the log line above; the proxy ends so that it is restarted")
+                Err(anyhow!("worker {number} died: see the log line above; the proxy ends so that it is restarted"))
             }
+        };
+        if ended.is_ok() {
+            let _draining = self.readiness.block("draining");
+            tracing::info!("draining");
+            self.signal.start();
+            let config = &self.shared.config;
+            drained(&mut self.workers, config.workers, config.drain_max).await;
         }
-        let _draining = self.readiness.block("draining");
-        tracing::info!("draining");
-        self.signal.start();
-        let config = &self.shared.config;
-        drained(&mut self.workers, config.workers, config.drain_max).await;
         self.shared.access_log.flush(LAST_LINES);
         drop(self.tasks);
-        Ok(())
+        ended
     }
 }
 

@@ -470,6 +470,9 @@ impl Forward<'_> {
             HttpError::H1(error) if error.is_parse() => {
                 (TryFailure::Reset, Reason::UpstreamProtocol)
             }
+            HttpError::H2(error) if error.is_breach() => {
+                (TryFailure::Reset, Reason::UpstreamProtocol)
+            }
             // The idle connection's end and this request crossed: no byte of an answer came.
             HttpError::H1(error) if reused && error.is_incomplete_message() => {
                 (TryFailure::StaleConnection, Reason::UpstreamReset)

@@ -9,10 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::{Body, Frame, SizeHint};
 
-use super::{
-    handle::Reader,
-    proto::{Error, Reason},
-};
+use super::{handle::Reader, proto::Error};
 
 /// Gives the stream's window back as its reader takes the data.
 pub struct ReceivedBody {
@@ -43,9 +40,6 @@ impl Body for ReceivedBody {
                 self.left = self.left.map(|left| left.saturating_sub(came));
                 Some(Ok(Frame::data(data)))
             }
-            // RST_STREAM with NO_ERROR stops an upload that the answer did not need (RFC 9113,
-            // section 8.1): the end of what is wanted, and no failure.
-            Some(Err(Error::Reset { reason, .. })) if reason == Reason::NO_ERROR => None,
             Some(Err(error)) => Some(Err(error)),
             None => self
                 .stream

@@ -82,6 +82,8 @@ where
     /// The peer must not take what came for the whole.
     fn break_off(&mut self, error: BoxError) -> PipeError {
         let of_stream = error.downcast_ref::<HttpError>().and_then(HttpError::reset);
+        // NO_ERROR would say that there is nothing more to come.
+        let of_stream = of_stream.filter(|reason| *reason != Reason::NO_ERROR);
         self.stream.reset(of_stream.unwrap_or(self.broken));
         PipeError::Body(error)
     }

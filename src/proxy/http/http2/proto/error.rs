@@ -97,6 +97,14 @@ impl Error {
         matches!(self, Error::GoAway { side: of, .. } if *of == side)
     }
 
+    /// The peer broke a rule, by what this end found.
+    pub fn is_breach(&self) -> bool {
+        match self {
+            Error::Reset { side, .. } | Error::GoAway { side, .. } => *side == Side::Ours,
+            Error::Io(_) => false,
+        }
+    }
+
     /// The peer did not begin to work on the stream.
     pub fn is_refused(&self) -> bool {
         match self.reason() {

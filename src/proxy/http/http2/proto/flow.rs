@@ -34,11 +34,12 @@ impl Inflow {
         Ok(())
     }
 
-    /// What to give back to the peer now: nothing before half of the window has been read, for
-    /// each time costs a frame.
+    /// What to give back to the peer now. Each time costs a frame, so that it waits for half of the
+    /// window; but never for more than is left of it: where others keep what came and read nothing,
+    /// half of it may never be read.
     pub fn was_read(&mut self, bytes: u32) -> Option<u32> {
         self.read += bytes;
-        if self.read < self.size / 2 || self.read == 0 {
+        if self.read == 0 || self.read < (self.size / 2).min(self.left) {
             return None;
         }
         self.left += self.read;
@@ -81,12 +82,23 @@ mod tests {
     #[test]
     fn half_a_window_is_given_back_at_a_time() {
         let mut inflow = Inflow::new(100);
-        assert_eq!(inflow.came(100), Ok(()));
-        assert_eq!(inflow.came(1), Err(Overflow));
+        assert_eq!(inflow.came(50), Ok(()));
         assert_eq!(inflow.was_read(49), None);
         assert_eq!(inflow.was_read(1), Some(50));
-        assert_eq!(inflow.came(50), Ok(()));
+        assert_eq!(inflow.came(100), Ok(()));
         assert_eq!(inflow.came(1), Err(Overflow));
+    }
+
+    /// Who reads would wait for ever for who does not.
+    #[test]
+    fn a_window_that_others_keep_opens_for_who_reads() {
+        let mut inflow = Inflow::new(100);
+        assert_eq!(inflow.came(90), Ok(()));
+        assert_eq!(inflow.came(10), Ok(()));
+        for _ in 0..1000 {
+            assert_eq!(inflow.was_read(10), Some(10));
+            assert_eq!(inflow.came(10), Ok(()));
+        }
     }
 
     #[test]

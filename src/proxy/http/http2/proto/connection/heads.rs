@@ -130,7 +130,9 @@ impl Connection {
             };
         }
         if self.ending == Ending::Told {
-            // The peer knows by now that nothing will be done about it (section 6.8).
+            // The peer knows by now that nothing will be done about it, nor about what may follow
+            // (section 6.8).
+            self.ignore(id);
             return Ok(());
         }
         self.last_peer = id;

@@ -261,7 +261,7 @@ impl Connection {
         if ours {
             id >= self.next_id
         } else {
-            id > self.last_peer
+            id > self.last_peer && !self.is_ignored(id)
         }
     }
 

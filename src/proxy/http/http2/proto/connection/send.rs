@@ -70,6 +70,8 @@ impl Connection {
         if !self.heads.iter().any(|waker| waker.will_wake(cx.waker())) {
             self.heads.push(cx.waker().clone());
         }
+        // The stream's end is to be heard of too: with the connection's there is no room any more.
+        register(&mut self.streams[key].write_waker, cx);
         Poll::Pending
     }
 
@@ -121,7 +123,10 @@ impl Connection {
             let has_turn = self.streams[key].turn == Turn::Has;
             let room = self.outflow.room();
             if room == 0 || self.out.len() >= FULL || (others && !has_turn) {
-                self.end_turn(key);
+                // One that waits already keeps its place.
+                if has_turn {
+                    self.end_turn(key);
+                }
                 self.wait(key, cx);
                 return Poll::Pending;
             }

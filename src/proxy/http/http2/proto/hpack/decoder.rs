@@ -17,6 +17,10 @@ struct Entry {
     name_len: usize,
 }
 
+/// A larger buffer for a coded string is given back after its block, in bytes: one head must not cost
+/// a quiet connection memory.
+const KEPT: usize = 4096;
+
 /// Reads the blocks of one connection, all of them and in order.
 #[derive(Default)]
 pub struct Decoder {
@@ -104,6 +108,20 @@ impl Decoder {
     /// # Errors
     /// When the block is none. The tables of the two ends differ from then on.
     pub fn decode(
+        &mut self,
+        block: &[u8],
+        each: impl FnMut(Field, usize) -> bool,
+    ) -> Result<(), Undecodable> {
+        let decoded = self.fields(block, each);
+        for scratch in [&mut self.name, &mut self.value] {
+            if scratch.capacity() > KEPT {
+                *scratch = Vec::new();
+            }
+        }
+        decoded
+    }
+
+    fn fields(
         &mut self,
         block: &[u8],
         mut each: impl FnMut(Field, usize) -> bool,

@@ -370,6 +370,12 @@ fn the_end_is_told_twice_and_what_is_under_way_finishes() {
     assert_eq!(pair.written()[0].payload, [number(3), number(0)].concat());
     pair.frame(kind::HEADERS, END, 5, GET);
     assert!(pair.0.accept().is_none() && pair.written().is_empty());
+    // What follows was under way as well, and must not end what goes on.
+    pair.frame(kind::HEADERS, flag::END_HEADERS, 7, POST);
+    pair.frame(kind::DATA, 0, 7, b"late");
+    pair.frame(kind::WINDOW_UPDATE, 0, 7, &number(1));
+    pair.frame(kind::RST_STREAM, 0, 7, &number(8));
+    assert!(pair.0.accept().is_none() && pair.written().is_empty());
     for key in [key, late] {
         assert!(!pair.0.is_over());
         pair.0
@@ -382,6 +388,18 @@ fn the_end_is_told_twice_and_what_is_under_way_finishes() {
 }
 
 const MAX_WINDOW: u32 = super::super::super::flow::MAX_WINDOW;
+
+/// A body that is cut, by whatever code, is no whole one.
+#[test]
+fn a_reset_without_an_error_is_no_end_of_a_body() {
+    let mut pair = Pair::server();
+    pair.frame(kind::HEADERS, flag::END_HEADERS, 1, POST);
+    let key = pair.accepted().key;
+    pair.frame(kind::DATA, 0, 1, b"half");
+    pair.frame(kind::RST_STREAM, 0, 1, &number(0));
+    assert!(matches!(pair.read(key), Poll::Ready(Some(Ok(_)))));
+    assert!(matches!(pair.read(key), Poll::Ready(Some(Err(_)))));
+}
 
 #[test]
 fn an_answer_that_needs_no_more_stops_the_upload() {

@@ -1,5 +1,14 @@
 //! Windows, and whose turn it is.
 
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Wake,
+};
+
 use super::*;
 
 #[test]
@@ -36,6 +45,54 @@ fn windows_are_given_back_by_halves_and_what_nobody_reads_at_once() {
     assert_eq!(open, [0]);
     pair.frame(kind::DATA, 0, 1, &data);
     pair.assert_reset(1, Reason::FLOW_CONTROL_ERROR);
+}
+
+/// Half of the connection's window may never be read: that must not hold up who reads.
+#[test]
+fn readers_that_stall_do_not_keep_the_window_from_who_reads() {
+    let mut pair = Pair::server();
+    let data = [0; 16_384];
+    for stream in [1, 3, 5] {
+        pair.frame(kind::HEADERS, flag::END_HEADERS, stream, POST);
+        pair.accepted();
+        for _ in 0..64 {
+            pair.frame(kind::DATA, 0, stream, &data);
+        }
+    }
+    pair.frame(kind::HEADERS, flag::END_HEADERS, 7, POST);
+    let key = pair.accepted().key;
+    for _ in 0..256 {
+        pair.frame(kind::DATA, 0, 7, &data);
+        assert!(pair.read(key).is_ready());
+    }
+    assert!(!pair.0.has_failed());
+}
+
+/// The task that waits has the connection: neither would ever go.
+#[test]
+fn an_answer_that_waits_for_room_hears_of_the_connections_end() {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let mut pair = Pair::server();
+    pair.frame(kind::HEADERS, END, 1, GET);
+    let key = pair.accepted().key;
+    while pair.0.poll_head_room(key, &waits()).is_ready() {
+        pair.0.out.buffer().extend_from_slice(&[0; 16_384]);
+    }
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    let context = Context::from_waker(&waker);
+    assert!(pair.0.poll_head_room(key, &context).is_pending());
+    pair.0.lose(io::ErrorKind::ConnectionReset.into());
+    assert!(woken.0.load(Ordering::Relaxed));
+    assert!(matches!(
+        pair.0.poll_head_room(key, &context),
+        Poll::Ready(Err(_))
+    ));
 }
 
 #[test]
