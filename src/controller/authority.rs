@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tonic::{Request, Response, Status};
 
-use super::{peer_limit::PeerLimit, server::PeerAddress, token::TokenDigest};
+use super::{certificate_limit::CertificateLimit, server::PeerAddress, token::TokenDigest};
 use crate::{
     discovery::proto::identity::{
         CertifyRequest, CertifyResponse, identity_server::Identity as IdentityService,
@@ -68,7 +68,7 @@ pub struct Authority {
     verifier: Arc<dyn TokenVerifier>,
     /// How long the certificates are valid.
     lifetime: Duration,
-    limit: Mutex<PeerLimit>,
+    limit: Mutex<CertificateLimit>,
     figures: Arc<Figures>,
 }
 
@@ -134,7 +134,7 @@ impl Authority {
         })
     }
 
-    fn limit(&self) -> MutexGuard<'_, PeerLimit> {
+    fn limit(&self) -> MutexGuard<'_, CertificateLimit> {
         self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Requests at once, for a node whose pods all start together behind one address.
-const BURST: u32 = 200;
+pub(super) const BURST: u32 = 200;
 /// One more after each of these.
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -16,12 +16,12 @@ const MAX_ADDRESSES: usize = 20_000;
 
 /// A token bucket for each address.
 #[derive(Debug, Default)]
-pub(super) struct PeerLimit {
+pub(super) struct CertificateLimit {
     /// When each address will have its whole burst again.
     full_at: HashMap<IpAddr, Instant>,
 }
 
-impl PeerLimit {
+impl CertificateLimit {
     /// Whether a request may go on. Refused ones cost nothing, so that waiting helps.
     pub(super) fn allow(&mut self, from: IpAddr, now: Instant) -> bool {
         if self.full_at.len() >= MAX_ADDRESSES && !self.full_at.contains_key(&from) {
@@ -51,9 +51,9 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_one_at_a_time() {
-        let mut limit = PeerLimit::default();
+        let mut limit = CertificateLimit::default();
         let start = Instant::now();
-        let passed = |limit: &mut PeerLimit, now| {
+        let passed = |limit: &mut CertificateLimit, now| {
             (0..1_000).filter(|_| limit.allow(address(1), now)).count()
         };
         assert_eq!(passed(&mut limit, start), 200);
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn addresses_that_are_idle_are_forgotten_for_others() {
-        let mut limit = PeerLimit::default();
+        let mut limit = CertificateLimit::default();
         let start = Instant::now();
         let addresses = u32::try_from(MAX_ADDRESSES).unwrap();
         assert!((0..addresses).all(|n| limit.allow(address(n), start)));

@@ -1,12 +1,12 @@
 //! The control plane: the registry in, discovery and identities out.
 
 pub mod authority;
+mod certificate_limit;
+mod connection_limit;
 pub mod injection;
 pub mod kubernetes;
 mod locate;
 mod own_certificate;
-mod peer_limit;
-mod peers;
 pub mod registry_file;
 mod run;
 mod server;

@@ -22,7 +22,8 @@ use tower_service::Service;
 
 use super::{
     authority::Authority,
-    peers::{Entry, Peers},
+    certificate_limit::BURST,
+    connection_limit::{Entry, Peers},
     store::Store,
     stream::{MAX_IN_FLIGHT, Refusal, Stream},
 };
@@ -50,9 +51,9 @@ const MAX_CONNECTIONS: usize = 20_000;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connections of one address at a time that show no certificate. They can do nothing but ask for
-/// one, which takes a moment.
-const MAX_STRANGERS: usize = 16;
+/// Connections of one address at a time that show no certificate: as many as may ask for one at once.
+/// They can do nothing else, and that takes a moment.
+const MAX_STRANGERS: usize = BURST as usize;
 const STRANGER_TIME: Duration = Duration::from_secs(30);
 
 /// That there are more is logged once in so long.

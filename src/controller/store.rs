@@ -280,9 +280,9 @@ impl Inner {
             None => self.resources.remove(name),
         };
         let new = self.resources.get(name);
-        let version = |value: Option<&Value>, namespace: &str| {
-            value.map(|it| it.of(namespace).version.clone())
-        };
+        fn version<'a>(value: Option<&'a Value>, namespace: &str) -> Option<&'a str> {
+            value.map(|value| &*value.of(namespace).version)
+        }
         tell(
             &mut self.subscribers,
             &mut self.streams,

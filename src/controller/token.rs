@@ -49,9 +49,14 @@ units::serde_as_text!(TokenDigest);
 
 /// A fresh token of 256 random bits, hexadecimal.
 pub fn generate() -> String {
-    let mut bytes = [0; 32];
+    unguessable::<32>()
+}
+
+/// So many random bytes, hexadecimal.
+pub fn unguessable<const BYTES: usize>() -> String {
+    let mut bytes = [0; BYTES];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system's random numbers are available");
-    TokenDigest(bytes).to_string()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

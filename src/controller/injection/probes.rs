@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::PROBE_PORT;
-use crate::discovery::probe::{Check, HttpCheck, Probe, Probes};
+use crate::{
+    controller::token,
+    discovery::probe::{Check, HttpCheck, Probe, Probes},
+};
 
 /// The first part of every path at the proxy's probe port.
 const PREFIX: &str = "/probe/";
@@ -87,10 +90,7 @@ fn ours(handler: &Value) -> Option<&str> {
 }
 
 fn with_word(path: &str) -> String {
-    let mut word = [0; WORD / 2];
-    aws_lc_rs::rand::fill(&mut word).expect("the system's random numbers are available");
-    let hex = word.iter().map(|byte| format!("{byte:02x}"));
-    format!("{path}/{}", hex.collect::<String>())
+    format!("{path}/{}", token::unguessable::<{ WORD / 2 }>())
 }
 
 fn ends_with_word(path: &str, before: &str) -> bool {

@@ -56,6 +56,16 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    fn is_alike(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bad { reason, .. }, Self::Bad { reason: other, .. }) => reason == other,
+            (Self::Bad { .. }, _) | (_, Self::Bad { .. }) => false,
+            (_, _) => true,
+        }
+    }
+}
+
 /// An object at one of the things it is attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
@@ -73,6 +83,22 @@ pub struct Finding {
     pub uid: Arc<str>,
     pub generation: i64,
     pub attachments: Vec<Attachment>,
+}
+
+impl Finding {
+    /// Whether it says the same but for words: of how many pods, for example.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let alike = |(one, other): (&Attachment, &Attachment)| {
+            one.accepted.is_alike(&other.accepted)
+                && one.target == other.target
+                && one.resolved == other.resolved
+                && one.resources == other.resources
+        };
+        let pairs = || self.attachments.iter().zip(&other.attachments);
+        (&self.uid, self.generation) == (&other.uid, other.generation)
+            && self.attachments.len() == other.attachments.len()
+            && pairs().all(alike)
+    }
 }
 
 /// All of them.

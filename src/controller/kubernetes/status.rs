@@ -143,10 +143,10 @@ fn live_condition(object: ObjectKind, live: Live) -> Condition {
     };
     let message = match (subscribed, object) {
         (0, ObjectKind::AccessPolicy) => {
-            "not known to be live: no proxy of its workloads was connected at the last count, of which there is one every 10 s".into()
+            "not known to be live: no proxy of its workloads was connected at the last count, which this follows every 10 s at most".into()
         }
         (0, _) => {
-            "not known to be live: no proxy used it at the last count, of which there is one every 10 s; a proxy does once its application dials".into()
+            "not known to be live: no proxy used it at the last count, which this follows every 10 s at most; a proxy does once its application dials".into()
         }
         _ => format!("live in {current} of {subscribed} proxies"),
     };

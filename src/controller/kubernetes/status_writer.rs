@@ -26,8 +26,8 @@ use crate::{controller::Live, telemetry::metrics::Figures};
 
 /// How often counts are looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often an object's status may follow its counts: a rollout of a thousand proxies must not
-/// become a thousand writes. What the object itself is about is written at once.
+/// How often an object's status may follow its counts, of proxies and of pods: a rollout of a thousand
+/// must not become a thousand writes. What the object itself is about is written at once.
 const FOLLOW: Duration = Duration::from_secs(10);
 /// How often a status is read again, in case somebody else changed it.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -51,7 +51,8 @@ impl Written {
             return true;
         };
         let age = now.saturating_duration_since(entry.at);
-        entry.finding != *finding || (entry.live != live && age >= FOLLOW) || age >= AGAIN
+        let moved = entry.finding != *finding || entry.live != live;
+        !entry.finding.is_alike(finding) || (moved && age >= FOLLOW) || age >= AGAIN
     }
 
     fn wrote(&mut self, object: ObjectRef, finding: Finding, live: Vec<Live>, at: Instant) {
@@ -173,7 +174,10 @@ impl StatusWriter {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::findings::{Attachment, TargetRef, Verdict},
+        *,
+    };
 
     fn object() -> ObjectRef {
         ObjectRef {
@@ -214,6 +218,44 @@ mod tests {
         assert!(due(&written, 1, 5, FOLLOW));
         assert!(!due(&written, 1, 0, FOLLOW));
         assert!(due(&written, 1, 0, AGAIN));
+    }
+
+    /// A rollout changes the number with each pod.
+    #[test]
+    fn words_follow_now_and_then_and_a_verdict_at_once() {
+        let of = |accepted| Finding {
+            attachments: vec![Attachment {
+                target: TargetRef {
+                    group: String::new(),
+                    kind: "Service".into(),
+                    namespace: None,
+                    name: "cart".into(),
+                    section_name: None,
+                    port: None,
+                },
+                accepted,
+                resolved: Verdict::Good,
+                resources: Vec::new(),
+            }],
+            ..finding(1)
+        };
+        let noted = |message: &str| {
+            of(Verdict::Noted {
+                message: message.into(),
+            })
+        };
+        let bad = of(Verdict::Bad {
+            reason: "ProtectsNothing",
+            message: "all".into(),
+        });
+        let (mut written, start) = (Written::default(), Instant::now());
+        written.wrote(object(), noted("2 pods"), live(0), start);
+        let soon = start + Duration::from_secs(1);
+        let due = |finding: &Finding, now| written.is_due(&object(), finding, &live(0), now);
+        assert!(!due(&noted("1 pod"), soon));
+        assert!(!due(&of(Verdict::Good), soon));
+        assert!(due(&noted("1 pod"), start + FOLLOW));
+        assert!(due(&bad, soon));
     }
 
     /// It may be there again before its end is seen, at the same generation.

@@ -48,14 +48,16 @@ pub fn is_path(text: &str) -> bool {
 
 /// A DNS name without a wildcard, in any case.
 pub fn is_dns_name(text: &str) -> bool {
-    let label = |label: &str| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        (1..=63).contains(&label.len())
-            && label.chars().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.split('.').all(label)
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// A DNS label (RFC 1123, section 2.1), in any case.
+pub fn is_dns_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// Headers that frame the message or name the host are the proxy's own business: an edit could

@@ -193,7 +193,7 @@ impl Figures {
         });
         page.counters(
             ("certificates_refused", None),
-            "Requests for a certificate that were refused, by reason",
+            "Requests for a certificate, and connections without one, that were refused, by reason",
             refused,
         )?;
         page.gauges(

@@ -3,7 +3,7 @@
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
-use crate::controller::injection::Injection;
+use crate::{controller::injection::Injection, discovery::validate::syntax::is_dns_label};
 
 /// The API server shows warnings of up to 256 characters, and cuts longer ones without a word.
 const MAX_WARNING: usize = 250;
@@ -27,7 +27,7 @@ impl<'a> Request<'a> {
         let namespace = request["namespace"].as_str();
         let namespace = namespace.ok_or("no request.namespace")?;
         // It becomes a part of paths at the API server, and anyone can send a review.
-        if !is_label(namespace) {
+        if !is_namespace(namespace) {
             return Err("request.namespace is not the name of a namespace");
         }
         Ok(Self {
@@ -106,14 +106,9 @@ pub(super) fn patch(before: &Value, after: &Value) -> Value {
     operations.into()
 }
 
-/// Whether a name is a DNS label as RFC 1123, section 2.1, has it, in lower case: what Kubernetes
-/// takes for the name of a namespace.
-fn is_label(name: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&name.len())
-        && name.bytes().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
+/// What Kubernetes takes for the name of a namespace.
+fn is_namespace(name: &str) -> bool {
+    is_dns_label(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 fn shortened(mut warning: String) -> String {

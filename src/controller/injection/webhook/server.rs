@@ -21,7 +21,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::Webhook;
-use crate::controller::peers::Peers;
+use crate::controller::connection_limit::Peers;
 
 /// Of all peers together: a hundred pods together could not hold them all.
 const MAX_CONNECTIONS: usize = 4_096;

@@ -1,7 +1,7 @@
 //! The cluster as it is known, and what each change of it touches.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -12,11 +12,10 @@ use super::{
     address::address,
     dirty::Dirty,
     endpoints::Pods,
-    index::{Index, within},
+    index::Index,
     object::{Kind, Name, Object},
     policy, route,
     service::service,
-    touch::access_id,
 };
 use crate::{
     controller::{
@@ -134,12 +133,6 @@ impl Cluster {
     /// Lowers what was touched since the last time.
     pub fn flush(&mut self) -> Update {
         let pods = std::mem::take(&mut self.dirty.pods);
-        // Who an access policy is for, and whom it protects.
-        let namespaces: BTreeSet<_> = pods.iter().map(|pod| &pod.namespace).collect();
-        for namespace in namespaces {
-            let policies = within(&self.index.access, namespace);
-            self.dirty.objects.extend(policies.map(access_id));
-        }
         pods.iter().for_each(|pod| self.count(pod));
         let services = std::mem::take(&mut self.dirty.services);
         services.iter().for_each(|service| self.measure(service));

@@ -126,9 +126,9 @@ pub(super) fn endpoints(
 
 /// The pod behind a listed address must be known, or else nobody knows whose certificate to ask
 /// for: a pod that the watch has not shown yet, or that is gone, takes no traffic.
-struct UnknownPod;
+pub(super) struct UnknownPod;
 
-fn pod_behind<'a>(
+pub(super) fn pod_behind<'a>(
     index: &'a Index,
     namespace: &Arc<str>,
     listed: &SliceEndpoint,

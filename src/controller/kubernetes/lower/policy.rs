@@ -7,6 +7,7 @@ use std::{
 };
 
 use kube::ResourceExt;
+use serde::Serialize;
 
 use super::{
     address::key,
@@ -168,8 +169,9 @@ pub(super) fn of_route(index: &Index, route: &ObjectRef) -> Option<ResiliencePol
     Some(lower(index, id, policy))
 }
 
-fn json_bytes(policy: &ResiliencePolicy) -> usize {
-    serde_json::to_vec(policy).map_or(usize::MAX, |json| json.len())
+/// How long the JSON of a part of a resource is.
+pub(super) fn json_bytes(part: &impl Serialize) -> usize {
+    serde_json::to_vec(part).map_or(usize::MAX, |json| json.len())
 }
 
 /// How long the JSON is of the policy that holds where there is none.

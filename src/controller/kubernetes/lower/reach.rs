@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     address::target_ports,
+    endpoints::pod_behind,
     index::{Index, within},
     object::{Name, Pod},
     reference::Unresolved,
@@ -45,11 +46,10 @@ pub(super) fn of_service(index: &Index, name: &Name) -> Verdict {
         let ports: Vec<_> = target_ports(service, slice).collect();
         let endpoints = slice.endpoints.iter().filter(|_| !ports.is_empty());
         for endpoint in endpoints {
-            let named = endpoint.pod.as_ref().and_then(|pod| {
-                let name = Name::new(name.namespace.clone(), pod.clone());
-                index.pods.get_key_value(&name)
-            });
-            let found = named.or_else(|| index.pod_at(endpoint.ip));
+            // One that the watch has not shown yet, or that is gone, says nothing of the policy.
+            let Ok(found) = pod_behind(index, &name.namespace, endpoint) else {
+                continue;
+            };
             let found = found.filter(|(pod, _)| pod.namespace == name.namespace);
             let key = match found {
                 Some((name, _)) => name.clone(),

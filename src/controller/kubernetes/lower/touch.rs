@@ -57,6 +57,16 @@ impl Cluster {
         for ip in old.iter().chain(new).flat_map(|pod| &pod.ips) {
             self.dirty.address(&self.index, *ip);
         }
+        // Who an access policy is for, and whom it protects.
+        let guarded = |pod: &Pod| {
+            let account = pod.service_account.clone();
+            let sidecar = (pod.injected, pod.host_network, pod.bypassed.clone());
+            (account, sidecar, pod.terminating)
+        };
+        if old.as_ref().map(guarded) != new.map(guarded) {
+            let policies = within(&self.index.access, &name.namespace);
+            self.dirty.objects.extend(policies.map(access_id));
+        }
         self.dirty.pods.insert(name.clone());
     }
 

@@ -7,16 +7,13 @@ use std::{
 };
 
 use super::Route;
-use crate::{
-    controller::kubernetes::{
-        findings::{ObjectKind, ObjectRef},
-        lower::{
-            index::Index,
-            object::Name,
-            policy::{self, Target},
-        },
+use crate::controller::kubernetes::{
+    findings::{ObjectKind, ObjectRef},
+    lower::{
+        index::Index,
+        object::Name,
+        policy::{self, Target},
     },
-    discovery::model,
 };
 
 /// Bytes of JSON, of the routes for everyone: some hundred long rules.
@@ -80,9 +77,4 @@ fn bytes(index: &Index, id: &ObjectRef, route: &Route, service: &Name) -> usize 
         }
     };
     route.bytes.saturating_add(of_policies)
-}
-
-/// The JSON of a rule.
-pub(super) fn of_rule(rule: &model::Route) -> usize {
-    serde_json::to_vec(rule).map_or(usize::MAX, |json| json.len())
 }

@@ -104,12 +104,12 @@ pub(super) fn unsupported(c: &mut Checker, what: &str) {
     c.report(format!("{what} is not supported: remove it"));
 }
 
-/// Seconds since 1970.
 /// Which object of a name this is: one that is made anew has another.
 pub(in super::super) fn uid(meta: &ObjectMeta) -> Arc<str> {
     meta.uid.as_deref().unwrap_or_default().into()
 }
 
+/// Seconds since 1970.
 pub(in super::super) fn created(meta: &ObjectMeta) -> i64 {
     let created = meta.creation_timestamp.as_ref();
     created.map_or(0, |time| time.0.as_second())

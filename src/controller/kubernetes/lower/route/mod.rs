@@ -14,7 +14,7 @@ pub(super) use attach::{finding, parent, routes, verdict};
 pub(super) use bound::beyond;
 pub(super) use filters::{created, uid};
 
-use super::reference::Reference;
+use super::{policy::json_bytes, reference::Reference};
 use crate::{
     controller::kubernetes::{api::gateway::ParentRef, findings::TargetRef},
     discovery::{
@@ -152,7 +152,7 @@ fn check(c: &mut Checker, rules: &[Rule]) -> usize {
                 port: to.port.unwrap_or(1),
             })
         });
-        bytes = bytes.saturating_add(bound::of_rule(&route));
+        bytes = bytes.saturating_add(json_bytes(&route));
         crate::discovery::validate::check_route(c, &route);
     });
     bytes
