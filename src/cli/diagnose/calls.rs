@@ -5,30 +5,44 @@ use std::collections::BTreeSet;
 use kube::Client;
 
 use crate::{
-    cli::cluster::{Fact, Policy, Scope, policies},
+    cli::cluster::{Policy, Scope, policies},
     proxy::belief::{Belief, Service},
 };
 
 /// Namespaces that are looked at.
 const MAX_NAMESPACES: usize = 10;
 
-/// The ResiliencePolicies and routes of the services that the proxy knows; a route may be of the
-/// caller's own namespace.
-pub async fn calls(client: &Client, own: &str, belief: &Belief) -> Fact<Vec<Policy>> {
-    let mut namespaces: BTreeSet<&str> = belief.services.iter().map(namespace).collect();
-    if namespaces.is_empty() {
-        return Ok(Vec::new());
+#[derive(Clone, Debug, Default)]
+pub struct Calls {
+    /// The ResiliencePolicies and routes of the services that the proxy knows; a route may be of the
+    /// caller's own namespace.
+    pub policies: Vec<Policy>,
+    /// Namespaces that were not looked at, with the reason.
+    pub unknown: Vec<String>,
+}
+
+/// What is found where the reader may look: the rights for one namespace must show what is there.
+pub async fn calls(client: &Client, own: &str, belief: &Belief) -> Calls {
+    let others: BTreeSet<&str> = belief.services.iter().map(namespace).collect();
+    let mut calls = Calls::default();
+    if others.is_empty() {
+        return calls;
     }
-    namespaces.insert(own);
-    let mut found = Vec::new();
-    for namespace in namespaces.into_iter().take(MAX_NAMESPACES) {
-        let all = policies(client, &Scope::Namespace(namespace.to_owned())).await?;
-        found.extend(all.into_iter().filter(|policy| {
-            let mut services = belief.services.iter();
-            services.any(|service| is_for(policy, service))
-        }));
+    let others = others.into_iter().filter(|namespace| *namespace != own);
+    for (at, namespace) in std::iter::once(own).chain(others).enumerate() {
+        let all = match at < MAX_NAMESPACES {
+            true => policies(client, &Scope::Namespace(namespace.to_owned())).await,
+            false => Err(format!("only {MAX_NAMESPACES} namespaces are looked at")),
+        };
+        match all {
+            Ok(all) => calls.policies.extend(all.into_iter().filter(|policy| {
+                let mut services = belief.services.iter();
+                services.any(|service| is_for(policy, service))
+            })),
+            Err(why) => calls.unknown.push(format!("{namespace}: {why}")),
+        }
     }
-    Ok(found)
+    calls
 }
 
 fn namespace(service: &Service) -> &str {

@@ -157,7 +157,7 @@ fn standing(facts: &Facts, belief: &Belief, causes: &mut Vec<Cause>) {
 
 fn policies(facts: &Facts, causes: &mut Vec<Cause>) {
     let own = facts.policies.as_deref().unwrap_or_default();
-    let called = facts.calls.as_deref().unwrap_or_default();
+    let called = &facts.calls.policies;
     let called = called.iter().filter(|policy| !own.contains(policy));
     for policy in own.iter().chain(called) {
         if let Some(problem) = policy.problem() {

@@ -4,7 +4,10 @@ use super::{Likely::*, *};
 use crate::{
     cli::{
         cluster::{Condition, PROXY, Page, Policy},
-        diagnose::facts::{Container, Injection},
+        diagnose::{
+            calls::Calls,
+            facts::{Container, Injection},
+        },
     },
     proxy::belief::Discovery,
 };
@@ -75,7 +78,7 @@ pub fn good() -> Facts {
         }),
         controller: Ok("0.1.0".into()),
         policies: Ok(Vec::new()),
-        calls: Ok(Vec::new()),
+        calls: Calls::default(),
         events: Ok(Vec::new()),
         log: Ok(Vec::new()),
         denials: Vec::new(),

@@ -103,22 +103,21 @@ pub async fn log(client: &Client, pod: &Pod) -> Fact<Log> {
     let text = text.map_err(|error| explain(&error))?;
     let plain: Vec<_> = text.lines().map(without_escapes).collect();
     Ok(Log {
-        bad: bad_lines(&text),
+        bad: bad_lines(&plain),
         denials: denials(plain.iter().map(String::as_str)),
     })
 }
 
-/// The last lines that are warnings or errors, in both of the log's formats, without colours.
-fn bad_lines(text: &str) -> Vec<String> {
-    let plain = text.lines().map(without_escapes);
-    let bad = plain.filter(|line| {
+/// The last lines that are warnings or errors, in both of the log's formats.
+fn bad_lines(plain: &[String]) -> Vec<String> {
+    let bad = plain.iter().filter(|line| {
         let level = |level: &str| {
             line.contains(&format!("\"level\":\"{level}\""))
                 || line.split_whitespace().take(3).any(|word| word == level)
         };
         level("WARN") || level("ERROR")
     });
-    let bad: Vec<_> = bad.collect();
+    let bad: Vec<_> = bad.cloned().collect();
     bad[bad.len().saturating_sub(BAD_LINES)..].to_vec()
 }
 
@@ -159,6 +158,10 @@ mod tests {
 
     #[test]
     fn picks_the_lines_that_tell_of_trouble() {
+        let bad_lines = |log: &str| {
+            let plain: Vec<_> = log.lines().map(without_escapes).collect();
+            bad_lines(&plain)
+        };
         let log = "\u{1b}[2m2026-11-24T12:00:00Z\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m outrigger: lost the controller
 2026-11-24T12:00:01Z  INFO outrigger: an ERROR in a message
 {\"timestamp\":\"x\",\"level\":\"ERROR\",\"fields\":{}}

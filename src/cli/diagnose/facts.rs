@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::denials::Denial;
+use super::{calls::Calls, denials::Denial};
 use crate::{
     cli::cluster::{Fact, Page, Policy},
     proxy::belief::Belief,
@@ -26,8 +26,7 @@ pub struct Facts {
     pub controller: Fact<String>,
     /// The policies and routes that touch it.
     pub policies: Fact<Vec<Policy>>,
-    /// The ResiliencePolicies and routes of the services that it calls.
-    pub calls: Fact<Vec<Policy>>,
+    pub calls: Calls,
     /// The newest first.
     pub events: Fact<Vec<Event>>,
     /// The proxy's last lines with a warning or an error, the newest last.

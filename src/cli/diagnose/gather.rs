@@ -9,7 +9,8 @@ use k8s_openapi::api::{
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use super::{
-    calls, events,
+    calls::{self, Calls},
+    events,
     facts::{Container, Facts, Injection, ProxySays},
 };
 use crate::cli::cluster::{
@@ -68,7 +69,7 @@ pub async fn gather(
     let belief = proxy.as_ref().and_then(|proxy| proxy.belief.as_ref().ok());
     let calls = match belief {
         Some(belief) => calls::calls(client, &namespace, belief).await,
-        None => Ok(Vec::new()),
+        None => Calls::default(),
     };
     let (log, denials) = match log {
         Ok(log) => (Ok(log.bad), log.denials),

@@ -58,7 +58,9 @@ impl Diagnosis {
             known("the webhooks", facts.injection.webhook.as_ref().err());
         }
         known("policies", facts.policies.as_ref().err());
-        known("policies of what it calls", facts.calls.as_ref().err());
+        for why in &facts.calls.unknown {
+            known("policies of what it calls, in", Some(why));
+        }
         known("events", facts.events.as_ref().err());
         known("the proxy's log", facts.log.as_ref().err());
         known("the controller's version", facts.controller.as_ref().err());
@@ -80,7 +82,7 @@ impl Diagnosis {
             waits_for: waits.cloned().unwrap_or_default(),
             refusals: counted.unwrap_or_default(),
             policies: or_none(&facts.policies),
-            calls: or_none(&facts.calls),
+            calls: facts.calls.policies.clone(),
             denials: facts.denials.clone(),
             events: or_none(&facts.events),
             log: or_none(&facts.log),

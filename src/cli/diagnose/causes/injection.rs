@@ -6,18 +6,22 @@ use crate::cli::diagnose::facts::{Facts, Injection};
 const ENABLED: &str = "enabled";
 const DISABLED: &str = "disabled";
 
-/// A value of the annotation that is none: the webhook refuses the pods that it is for.
+/// A value of the annotation that is none: the webhook refuses the pods that it is for, where it sees
+/// them.
 pub fn misspelt(facts: &Facts) -> Option<Cause> {
     let injection = &facts.injection;
+    if injection.hidden_namespace {
+        return None;
+    }
     let (namespace, pod) = facts.pod.split_once('/').unwrap_or(("", &facts.pod));
     let bad = |value: &&str| ![ENABLED, DISABLED].contains(value);
     let of_pod = injection.of_pod.as_deref();
     let of_namespace = injection.of_namespace.as_ref().ok();
     let of_namespace = of_namespace.and_then(Option::as_deref);
     let (whose, value, object) = match (of_pod.filter(bad), of_namespace.filter(bad)) {
-        (Some(value), _) => ("its own", value, format!("{pod}'s pod template")),
+        (Some(value), _) => ("Its own", value, format!("{pod}'s pod template")),
         (None, Some(value)) if of_pod.is_none() => (
-            "its namespace's",
+            "Its namespace's",
             value,
             format!("the namespace {namespace}"),
         ),

@@ -100,13 +100,19 @@ fn a_value_that_is_none_is_named() {
         };
         facts.proxy = None;
     };
-    let what = "its namespace's annotation outrigger.dev/inject says \"true\"";
+    let what = "Its namespace's annotation outrigger.dev/inject says \"true\"";
     assert_eq!(only(what, of_namespace), Surely);
     let of_pod = |facts: &mut Facts| {
         facts.injection.injected = false;
         facts.injection.of_pod = Some("yes".into());
     };
-    assert_eq!(only("its own annotation", of_pod), Surely);
+    assert_eq!(only("Its own annotation", of_pod), Surely);
+    // The webhook sees no pod of it, and refuses none.
+    let hidden = |facts: &mut Facts| {
+        of_namespace(facts);
+        facts.injection.hidden_namespace = true;
+    };
+    assert_eq!(only("neither it nor its namespace", hidden), Perhaps);
     // The pod's word counts, so the namespace's refuses nothing.
     let overruled = |facts: &mut Facts| {
         facts.injection.of_pod = Some("enabled".into());
