@@ -9,7 +9,9 @@ use super::{
 /// A service `app` with two endpoints: one whose own proxy finds nobody behind it, as while its
 /// pod ends, and one more.
 fn one_is_leaving(place: &Place, other: &str) -> String {
-    service("app", &[], "").replace(
+    // As many tries as it takes: how many there may be is not the matter here.
+    let policy = "policy: {retry: {budgetMinPerSecond: 100}}";
+    service("app", &[], policy).replace(
         "endpoints: []",
         &format!(
             "endpoints: [{{addr: \"{}\", serviceAccount: server}}{other}]",
