@@ -18,8 +18,8 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(&format!("(?-u){pattern}")).expect("a fixed pattern")
 }
 
-/// An answer stays; a regular expression gives the same one; and where httparse, which hyper
-/// reads requests with, finds a request line, nothing but HTTP is found here.
+/// An answer stays; a regular expression gives the same one; and where httparse, by which requests
+/// are read, finds a request line, nothing but HTTP is found here.
 pub fn detect(data: &[u8]) {
     let whole = look(data);
     for cut in (0..data.len()).step_by(data.len() / 256 + 1) {

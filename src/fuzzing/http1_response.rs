@@ -1,25 +1,17 @@
-use std::{
-    cell::RefCell,
-    convert::Infallible,
-    pin::{Pin, pin},
-    task::Poll,
-};
+use std::{cell::RefCell, future::ready, pin::pin, task::Poll};
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
-use hyper::{
-    body::{Body, Bytes, Incoming},
-    client::conn::http1,
-    service::service_fn,
-};
+use http_body::{Body, SizeHint};
+use http_body_util::BodyExt;
 
 use super::{
-    http1::wire::{Replayed, Wire, poll_once},
+    http1::wire::{Replayed, Unhurried, Wire, poll_once},
     strict::{self, Not},
 };
 use crate::proxy::{
-    head::{Upgrade, strip_hop_by_hop},
-    http::h1::http1 as server,
+    head::{Http1Target, Upgrade, strip_hop_by_hop},
+    http::http1::{Client, Connection, Head, RequestBody, carry},
 };
 
 /// What an upstream answers, as the proxy takes it and passes it on. The first byte says to which
@@ -43,11 +35,6 @@ pub fn http1_response(data: &[u8]) {
         Err(Not::Complete | Not::Framing) => panic!("accepted: {}", bytes.escape_ascii()),
         Err(Not::Grammar | Not::TwoFramings) => {}
     }
-    if matches!(status, 204 | 304) {
-        // Whatever their Content-Length says, no body comes; hyper's server asserts in debug builds
-        // that they agree.
-        return;
-    }
     let sent = pass_on(answer, head, old);
     let text = sent.escape_ascii();
     let mut rest = &sent[..];
@@ -65,18 +52,18 @@ struct Whole {
     replayed: Replayed,
 }
 
-/// `None` where hyper refuses it, or its end never comes.
+/// `None` where it is refused, or its end never comes.
 fn receive(bytes: &[u8], head: bool) -> Option<Response<Whole>> {
     let wire = Wire::answering(bytes);
-    let handshake = pin!(http1::Builder::new().handshake::<_, Empty<Bytes>>(wire.clone()));
-    let Poll::Ready(Ok((mut sender, mut connection))) = poll_once(handshake) else {
-        unreachable!("HTTP/1 has no handshake to wait for");
-    };
     let method = if head { "HEAD" } else { "GET" };
     let request = Request::builder().method(method).uri("/").header("host", "shop");
-    let request = request.body(Empty::new()).expect("a request");
+    let (request, ()) = request.body(()).expect("a request").into_parts();
+    let target = Http1Target::of(&request);
     let mut receiving = pin!(async {
-        let (parts, body) = sender.send_request(request).await.ok()?.into_parts();
+        let nothing = Replayed::new(Bytes::new(), None, SizeHint::with_exact(0));
+        let connection = Connection::new(wire.clone());
+        let sent = connection.send(Head::of(&request, &target, None), nothing, None);
+        let (parts, body) = sent.await.ok()?.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             return None;
         }
@@ -88,15 +75,12 @@ fn receive(bytes: &[u8], head: bool) -> Option<Response<Whole>> {
         Some(Response::from_parts(parts, Whole { bytes, replayed }))
     });
     let mut received = None;
-    wire.until_still(|| {
-        let _ended = poll_once(Pin::new(&mut connection)).is_ready();
-        match poll_once(receiving.as_mut()) {
-            Poll::Ready(response) => {
-                received = response;
-                true
-            }
-            Poll::Pending => false,
+    wire.until_still(|| match poll_once(receiving.as_mut()) {
+        Poll::Ready(response) => {
+            received = response;
+            true
         }
+        Poll::Pending => false,
     });
     received
 }
@@ -107,19 +91,18 @@ fn pass_on(answer: Response<Whole>, head: bool, old: bool) -> Vec<u8> {
     strip_hop_by_hop(&mut parts.headers, Upgrade::Strip);
     parts.version = http::Version::HTTP_11;
     let body = match head {
-        true => Replayed::new(Bytes::new(), None, hyper::body::SizeHint::with_exact(0)),
+        true => Replayed::new(Bytes::new(), None, SizeHint::with_exact(0)),
         false => whole.replayed,
     };
     let response = RefCell::new(Some(Response::from_parts(parts, body)));
-    let service = service_fn(|_: Request<Incoming>| {
-        let response = response.take().expect("there is one request");
-        async move { Ok::<_, Infallible>(response) }
-    });
     let (method, version) = (if head { "HEAD" } else { "GET" }, u8::from(!old));
     let request = format!("{method} / HTTP/1.{version}\r\nhost: shop\r\n\r\n");
     let wire = Wire::new(request.as_bytes(), usize::MAX);
-    let mut connection = server().serve_connection(wire.clone(), service);
-    wire.until_still(|| poll_once(Pin::new(&mut connection)).is_ready());
-    drop(connection);
+    let mut clock = Unhurried;
+    let answer = |_: Request<RequestBody>, _: Client<Wire>| {
+        ready(response.take().expect("there is one request"))
+    };
+    let mut connection = pin!(carry(wire.clone(), answer, &mut clock));
+    wire.until_still(|| poll_once(connection.as_mut()).is_ready());
     wire.output()
 }

@@ -2,7 +2,8 @@
 //! silent, are left to others; so is a closer look at TLS ([`super::client_hello`]).
 //!
 //! In doubt the answer is HTTP, not opaque: what a lenient server would take for a request must
-//! not get past the policies because our reading was strict. hyper then refuses it with 400.
+//! not get past the policies because our reading was strict. The reader of HTTP/1 then refuses it
+//! with 400.
 
 /// The most that is looked at, in bytes. A request line that is longer counts as HTTP where it
 /// begins like one.
@@ -144,7 +145,7 @@ mod tests {
             (b"PURGE http://shop/ HTTP/1.0\r\n", Http1),
             (b"CONNECT shop:443 HTTP/1.1\r\n", Http1),
             (b"\r\nPOST / HTTP/1.1\r\n", Http1),
-            // For hyper to refuse.
+            // For the reader of HTTP/1 to refuse.
             (b"GET  /  HTTP/1.1\r\n", Http1),
             (b"GET\t/\tHTTP/1.1\n", Http1),
             (b"GET /a b HTTP/1.1\r\n", Http1),
@@ -167,7 +168,7 @@ mod tests {
             (b"AMQP\0\0\x09\x01", Opaque),
             (b"\x10\x0e\0\x04MQTT", Opaque),
             (b"\0\0\0\x08\x04\xd2\x16\x2f", Opaque),
-            // More empty lines than hyper skips, but not more than every server does.
+            // Not more empty lines than every server skips.
             (b"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n", Http1),
             (
                 b"A-METHOD-OF-MORE-THAN-THIRTY-TWO-BYTES / HTTP/1.1\r\n",

@@ -1,12 +1,9 @@
 //! The head of a message between two connections: which requests are refused, what belongs to
 //! one connection only, and how a host is written in HTTP/1 and in HTTP/2.
 //!
-//! What is done before us, by hyper 1.12 and in HTTP/2, so that it is not done twice:
-//! * HTTP/1: refuses obs-fold, bare CR, whitespace before the colon, differing or invalid
-//!   Content-Length, Transfer-Encoding in HTTP/1.0 and one that does not end in `chunked`.
-//!   What it repairs unseen is found in the bytes (`http/framing.rs`): Content-Length beside
-//!   Transfer-Encoding, the same Content-Length twice, a bare LF, a fragment. A second
-//!   Transfer-Encoding line it takes where the last ends in `chunked`: refused below.
+//! What is done before us, where the bytes are read, so that it is not done twice:
+//! * HTTP/1 (`http/http1/proto/`) refuses obs-fold, bare CR and bare LF, whitespace before the colon,
+//!   a fragment, and every framing but one Content-Length or one Transfer-Encoding that is `chunked`.
 //! * HTTP/2 (`http/http2/proto/`) refuses connection headers, TE other than `trailers`, repeated or
 //!   late pseudo headers, and a malformed `:authority` or `:path`.
 //! * Neither looks at `Host`: that is done here.
@@ -57,8 +54,7 @@ pub enum BadRequest {
 /// The first reason found; the answer is 400.
 pub fn validate(request: &Parts) -> Result<(), BadRequest> {
     validate_host(request)?;
-    validate_target(request)?;
-    validate_framing(&request.headers)
+    validate_target(request)
 }
 
 fn validate_host(request: &Parts) -> Result<(), BadRequest> {
@@ -116,7 +112,7 @@ fn validate_target(request: &Parts) -> Result<(), BadRequest> {
     }
     let path = request.uri.path();
     let relative = match request.method {
-        // hyper reads `GET shop HTTP/1.1` as a target that is an authority alone.
+        // `GET shop HTTP/1.1` is read as a target that is an authority alone.
         _ if request.uri.authority().is_some() && request.uri.scheme().is_none() => true,
         Method::OPTIONS if path == "*" => false,
         _ => !path.starts_with('/'),
@@ -128,7 +124,12 @@ fn validate_target(request: &Parts) -> Result<(), BadRequest> {
     }
 }
 
-fn validate_framing(headers: &HeaderMap) -> Result<(), BadRequest> {
+/// Refuses a message whose end two readers could see in different places, or in a coding that would
+/// reach the application as if it were the body. In HTTP/1 that is read with the head.
+///
+/// # Errors
+/// The first reason found; the answer is 400.
+pub fn validate_framing(headers: &HeaderMap) -> Result<(), BadRequest> {
     let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let length = lengths.next();
@@ -272,7 +273,7 @@ pub fn wanted_upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
 }
 
 /// Whether a comma-separated header has an element, in any case; parameters are not looked at.
-fn list_contains(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
+pub fn list_contains(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
     let elements = |line: &HeaderValue| {
         let mut elements = line.as_bytes().split(|byte| *byte == b',');
         elements.any(|found| found.trim_ascii().eq_ignore_ascii_case(element.as_bytes()))
@@ -280,18 +281,51 @@ fn list_contains(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool 
     headers.get_all(name).iter().any(elements)
 }
 
-/// Writes a validated request as HTTP/1.1 has it: the host in `Host`, the target from its path on.
-pub fn to_http1(request: &mut Parts) {
-    request.version = Version::HTTP_11;
-    if let Some(authority) = request.uri.authority() {
-        let host = HeaderValue::from_str(authority.as_str()).expect("an authority is ASCII");
-        request.headers.insert(HOST, host);
-    } else if !request.headers.contains_key(HOST) {
-        // HTTP/1.0 need not name a host; HTTP/1.1 may leave it empty, but not out.
-        request.headers.insert(HOST, HeaderValue::from_static(""));
+/// A request's first line and host as HTTP/1 has them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Http1Target<'a> {
+    pub version: Version,
+    /// From its path on; an HTTP/1.0 request's as it came.
+    pub target: Cow<'a, str>,
+    /// Written in place of the `Host` that the headers have, if any.
+    pub host: Option<&'a str>,
+}
+
+impl<'a> Http1Target<'a> {
+    /// Of a validated request.
+    pub fn of(request: &'a Parts) -> Self {
+        let authority = request.uri.authority();
+        if request.version == Version::HTTP_10 {
+            return Self {
+                version: Version::HTTP_10,
+                target: match authority {
+                    Some(_) => Cow::Owned(request.uri.to_string()),
+                    None => path(&request.uri),
+                },
+                host: None,
+            };
+        }
+        let host = match authority {
+            Some(authority) => Some(authority.as_str()),
+            None if request.headers.contains_key(HOST) => None,
+            // HTTP/1.1 may leave the host empty, but not out.
+            None => Some(""),
+        };
+        Self {
+            version: Version::HTTP_11,
+            target: path(&request.uri),
+            host,
+        }
     }
-    if request.uri.authority().is_some() {
-        request.uri = Uri::from(path_and_query(&request.uri));
+}
+
+/// With its query.
+fn path(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map(PathAndQuery::as_str) {
+        // `http://shop?a` has an empty path, which would be written as nothing.
+        Some(query) if query.starts_with('?') => Cow::Owned(format!("/{query}")),
+        Some(path) => Cow::Borrowed(path),
+        None => Cow::Borrowed("/"),
     }
 }
 
@@ -307,28 +341,10 @@ impl<'a> Http2Target<'a> {
     /// Of a validated request. One that names no host (HTTP/1.0) is for `default_host`.
     pub fn of(request: &'a Parts, default_host: &'a Authority) -> Self {
         let named = host(request).filter(|host| !host.is_empty());
-        let path = match request.uri.path_and_query().map(PathAndQuery::as_str) {
-            // `http://shop?a` has an empty path, which in HTTP/2 would be written as nothing.
-            Some(query) if query.starts_with('?') => Cow::Owned(format!("/{query}")),
-            Some(path) => Cow::Borrowed(path),
-            None => Cow::Borrowed("/"),
-        };
         Self {
             authority: named.unwrap_or(default_host.as_str()),
-            path,
+            path: path(&request.uri),
         }
-    }
-}
-
-fn path_and_query(uri: &Uri) -> PathAndQuery {
-    match uri.path_and_query() {
-        // `http://shop?a` has an empty path, which in HTTP/2 would be written as nothing.
-        Some(given) if given.as_str().starts_with('?') => {
-            PathAndQuery::try_from(format!("/{}", given.as_str()))
-                .expect("a slash before a valid query")
-        }
-        Some(given) => given.clone(),
-        None => PathAndQuery::from_static("/"),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::VecDeque,
-    convert::Infallible,
     io,
     pin::{Pin, pin},
     rc::Rc,
@@ -11,16 +10,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, request::Parts};
-use hyper::{
-    body::{Body, Frame, SizeHint},
-    client::conn::http1,
-    rt::{Read, ReadBufCursor, Write},
-};
+use http::{HeaderMap, request::Parts};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::proxy::http::{
-    body::frame,
-    framing::{Fault, Framing},
+use crate::proxy::{
+    head::Http1Target,
+    http::{
+        body::BoxError,
+        http1::{Connection, Doing, Head, Next, ReplyBody, Spelling, Upkeep},
+    },
 };
 
 /// Rounds of polling in which no byte moves, after which nothing will.
@@ -37,9 +36,6 @@ struct Ends {
     output: Vec<u8>,
     /// Nothing is read before something was written, and then it ends.
     answers: bool,
-    /// What the proxy reads along with hyper, and the first fault that it has found.
-    framing: Framing,
-    fault: Option<Fault>,
 }
 
 impl Wire {
@@ -50,8 +46,6 @@ impl Wire {
             piece,
             output: Vec::new(),
             answers: false,
-            framing: Framing::default(),
-            fault: None,
         })))
     }
 
@@ -60,12 +54,6 @@ impl Wire {
         let wire = Self::new(input, usize::MAX);
         wire.0.borrow_mut().answers = true;
         wire
-    }
-
-    /// Whether the connection's head of this number, the first being 1, is to be refused.
-    pub fn is_faulty(&self, head: u32) -> bool {
-        let fault = self.0.borrow().fault;
-        fault.is_some_and(|fault| fault.head <= head)
     }
 
     /// What was written so far.
@@ -88,41 +76,27 @@ impl Wire {
     }
 }
 
-impl Read for Wire {
+impl AsyncRead for Wire {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut ends = self.0.borrow_mut();
-        if !ends.answers {
-            ends.framing.check()?;
-        }
-        let most = ends.piece.min(buf.remaining()).min(ends.input.len());
         if ends.answers && ends.output.is_empty() {
             return Poll::Pending;
         }
-        if most == 0 {
-            return match ends.answers {
-                true => Poll::Ready(Ok(())),
-                false => Poll::Pending,
-            };
+        let most = ends.piece.min(buf.remaining()).min(ends.input.len());
+        if most == 0 && !ends.answers {
+            return Poll::Pending;
         }
-        let mut taken: Vec<u8> = ends.input.drain(..most).collect();
-        if !ends.answers {
-            let found = ends.framing.follow(&taken);
-            ends.fault = ends.fault.or(found.fault);
-            taken.truncate(found.sound);
-            if taken.is_empty() {
-                ends.framing.check()?;
-            }
-        }
+        let taken: Vec<u8> = ends.input.drain(..most).collect();
         buf.put_slice(&taken);
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for Wire {
+impl AsyncWrite for Wire {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -157,12 +131,12 @@ impl Replayed {
 
 impl Body for Replayed {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Poll::Ready(self.frames.pop_front().map(Ok))
     }
 
@@ -171,26 +145,33 @@ impl Body for Replayed {
     }
 }
 
-/// The bytes that hyper's client writes for a request.
-pub fn send(parts: Parts, body: Replayed) -> Vec<u8> {
+impl ReplyBody for Replayed {
+    fn spelling(&self) -> Option<&Spelling> {
+        None
+    }
+}
+
+/// The bytes that are sent for a request.
+pub fn send(parts: &Parts, body: Replayed) -> Vec<u8> {
     let wire = Wire::new(&[], 0);
-    let builder = {
-        let mut builder = http1::Builder::new();
-        builder.preserve_header_case(true);
-        builder
-    };
-    let handshake = pin!(builder.handshake::<_, Replayed>(wire.clone()));
-    let Poll::Ready(Ok((mut sender, mut connection))) = poll_once(handshake) else {
-        unreachable!("HTTP/1 has no handshake to wait for");
-    };
-    let mut request = Request::from_parts(parts, body);
-    frame(&mut request);
-    let mut sending = pin!(sender.send_request(request));
-    wire.until_still(|| {
-        let answered = poll_once(sending.as_mut()).is_ready();
-        answered || poll_once(Pin::new(&mut connection)).is_ready()
-    });
+    let target = Http1Target::of(parts);
+    let head = Head::of(parts, &target, None);
+    let mut sending = pin!(Connection::new(wire.clone()).send(head, body, None));
+    wire.until_still(|| poll_once(sending.as_mut()).is_ready());
     wire.output()
+}
+
+/// Gives a connection all the time there is.
+pub struct Unhurried;
+
+impl Upkeep for Unhurried {
+    fn poll(&mut self, _: &mut Context<'_>, _: Doing) -> Poll<Next> {
+        Poll::Pending
+    }
+
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 pub fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {

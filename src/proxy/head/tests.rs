@@ -73,7 +73,8 @@ fn refuses_what_two_readers_could_read_differently() {
     ];
     for (uri, headers, expected) in cases {
         let request = request(Version::HTTP_11, uri, headers);
-        assert_eq!(validate(&request), *expected, "{uri} {headers:?}");
+        let checked = validate(&request).and_then(|()| validate_framing(&request.headers));
+        assert_eq!(checked, *expected, "{uri} {headers:?}");
     }
 }
 
@@ -169,9 +170,8 @@ fn a_host_survives_from_http1_to_http2_and_back() {
         .parse()
         .unwrap();
     head.headers.remove(HOST);
-    to_http1(&mut head);
-    assert_eq!(head.uri, "/a?b");
-    assert_eq!(head.headers[HOST], "shop:81");
+    let target = Http1Target::of(&head);
+    assert_eq!((target.host, &*target.target), (Some("shop:81"), "/a?b"));
 
     for without in [
         request(Version::HTTP_10, "/", &[]),
@@ -184,20 +184,33 @@ fn a_host_survives_from_http1_to_http2_and_back() {
 
 #[test]
 fn an_absolute_target_becomes_a_path() {
-    let mut head = request(Version::HTTP_11, "http://shop/a?b", &[("host", "other")]);
-    to_http1(&mut head);
-    assert_eq!(head.uri, "/a?b");
-    assert_eq!(head.headers[HOST], "shop");
+    let head = request(Version::HTTP_11, "http://shop/a?b", &[("host", "other")]);
+    let target = Http1Target::of(&head);
+    assert_eq!((target.host, &*target.target), (Some("shop"), "/a?b"));
 }
 
 #[test]
 fn a_target_with_a_query_and_no_path_gets_its_slash() {
     let head = request(Version::HTTP_11, "http://shop?a", &[("host", "shop")]);
-    let mut h1 = head.clone();
-    to_http1(&mut h1);
-    assert_eq!(h1.uri, "/?a");
+    assert_eq!(Http1Target::of(&head).target, "/?a");
     let default = Authority::from_static("fallback");
     assert_eq!(Http2Target::of(&head, &default).path, "/?a");
+}
+
+#[test]
+fn the_host_that_the_headers_have_is_not_written_twice() {
+    let named = request(Version::HTTP_11, "/", &[("host", "shop")]);
+    assert_eq!(Http1Target::of(&named).host, None);
+    let of_http2 = request(Version::HTTP_2, "/", &[]);
+    assert_eq!(Http1Target::of(&of_http2).host, Some(""));
+}
+
+#[test]
+fn a_request_of_http_1_0_stays_what_it_is() {
+    let old = request(Version::HTTP_10, "http://shop/a?b", &[]);
+    let target = Http1Target::of(&old);
+    assert_eq!((target.version, target.host), (Version::HTTP_10, None));
+    assert_eq!(target.target, "http://shop/a?b");
 }
 
 #[test]

@@ -4,16 +4,21 @@ use std::{
     cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Version, header};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant as Deadline, Sleep};
 
-use super::{activity::Activity, held::Held, kind, received::Received, replay::ReplayBody};
+use super::{
+    held::Held,
+    http1::{ReplyBody, Spelling},
+    kind,
+    received::Received,
+    replay::ReplayBody,
+};
 use crate::host;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,16 +46,13 @@ pub struct Upload {
 pub struct ClientBody {
     body: Received,
     upload: Rc<Upload>,
-    /// Hears of the body's end.
-    activity: Option<Arc<Activity>>,
 }
 
 impl ClientBody {
-    pub fn new(body: Received, activity: Option<Arc<Activity>>) -> Self {
+    pub fn new(body: Received) -> Self {
         Self {
             body,
             upload: Rc::default(),
-            activity,
         }
     }
 
@@ -97,9 +99,6 @@ impl Body for ClientBody {
         };
         if ended {
             self.upload.held.take();
-        }
-        if let (true, Some(activity)) = (ended, &self.activity) {
-            activity.body_ended();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
@@ -148,20 +147,6 @@ impl Body for RequestBody {
     }
 }
 
-/// Says that a GET's or HEAD's body comes in chunks: hyper drops the body of such a request where
-/// neither a field nor the body itself tells a length.
-pub fn frame<B: Body>(request: &mut Request<B>) {
-    let doubted = matches!(*request.method(), Method::GET | Method::HEAD);
-    let unknown = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
-    let framed = request.headers().contains_key(header::CONTENT_LENGTH);
-    if doubted && unknown && !framed && request.version() == Version::HTTP_11 {
-        let chunked = HeaderValue::from_static("chunked");
-        request
-            .headers_mut()
-            .insert(header::TRANSFER_ENCODING, chunked);
-    }
-}
-
 type WholeFrame = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
 /// The one frame of a body that is there as a whole.
@@ -189,6 +174,8 @@ pub trait Observer {
 /// What the client gets.
 pub enum ResponseBody<O> {
     Local(Option<Bytes>),
+    /// None, in an answer that an HTTP/1 upstream spelled in this way.
+    Ended(Spelling),
     Streamed {
         body: Received,
         /// When the whole exchange must be over.
@@ -204,12 +191,32 @@ impl<O> ResponseBody<O> {
     }
 }
 
+impl<O> ResponseBody<O> {
+    /// Nothing of a body, whatever is in it.
+    pub fn ended(body: &Received) -> Self {
+        match body.spelling() {
+            Some(spelling) => ResponseBody::Ended(spelling.clone()),
+            None => ResponseBody::Local(None),
+        }
+    }
+}
+
+impl<O: Observer + Unpin> ReplyBody for ResponseBody<O> {
+    fn spelling(&self) -> Option<&Spelling> {
+        match self {
+            ResponseBody::Local(_) => None,
+            ResponseBody::Ended(spelling) => Some(spelling),
+            ResponseBody::Streamed { body, .. } => body.spelling(),
+        }
+    }
+}
+
 impl<O: Observer + Unpin> ResponseBody<O> {
     /// A body that is over before it starts settles at once.
     pub fn streamed(body: Received, deadline: Option<Deadline>, mut observer: O) -> Self {
         if body.is_end_stream() {
             observer.ended();
-            return ResponseBody::Local(None);
+            return Self::ended(&body);
         }
         ResponseBody::Streamed {
             body,
@@ -229,6 +236,7 @@ impl<O: Observer + Unpin> Body for ResponseBody<O> {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             ResponseBody::Local(bytes) => whole_frame(bytes),
+            ResponseBody::Ended(_) => Poll::Ready(None),
             ResponseBody::Streamed {
                 body,
                 deadline,
@@ -276,6 +284,7 @@ impl<O: Observer + Unpin> Body for ResponseBody<O> {
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Local(bytes) => bytes.is_none(),
+            ResponseBody::Ended(_) => true,
             ResponseBody::Streamed { body, .. } => body.is_end_stream(),
         }
     }
@@ -283,6 +292,7 @@ impl<O: Observer + Unpin> Body for ResponseBody<O> {
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Local(bytes) => whole_size(bytes),
+            ResponseBody::Ended(_) => SizeHint::with_exact(0),
             ResponseBody::Streamed { body, .. } => body.size_hint(),
         }
     }

@@ -8,14 +8,13 @@ use std::{
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
 use http_body::Body;
-use hyper::upgrade::OnUpgrade;
 
 use super::{
-    activity::Activity,
     body::{ClientBody, ResponseBody},
     context::Context,
     deadline, fallback,
     forward::{Forward, Keep, Payload},
+    http1::{self, Spelling},
     kind::{self, Kind},
     mirror,
     received::Received,
@@ -27,6 +26,7 @@ use crate::{
     host,
     proxy::{
         head,
+        io::Stream,
         route::{BackendRule, Choice, Listener, Scheme, Selected},
         tracing::Traced,
         upstream::{Upstream, UpstreamKey, View},
@@ -37,23 +37,17 @@ use crate::{
 
 pub type Reply = Response<ResponseBody<Exchange>>;
 
-/// Answers a request, come what may. `activity` is that of its connection, where somebody wants
-/// to know.
+/// Answers a request, come what may. `client` is what the connection of one in HTTP/1 says of it.
 pub async fn handle(
     context: Rc<Context>,
-    mut request: Request<Received>,
-    activity: Option<Arc<Activity>>,
+    request: Request<Received>,
+    client: Option<http1::Client<Stream>>,
 ) -> Reply {
     let started = host::now();
     context.worker.exchanges.update(|before| before + 1);
-    let open = activity
-        .as_ref()
-        .map(|activity| activity.begin(!request.body().is_end_stream()));
-    let client = (kind_of(&request) == Kind::Upgrade).then(|| hyper::upgrade::on(&mut request));
     let (mut parts, body) = request.into_parts();
     let view = context.upstream.view();
-    let fault = activity.as_ref().and_then(|activity| activity.fault());
-    let checked = fault.map_or_else(|| head::validate(&parts), Err);
+    let checked = check(&parts, client.as_ref());
     let kind = kind::kind(&parts);
     trust_peer(&context, &mut parts);
     let route = if checked.is_ok() {
@@ -62,7 +56,6 @@ pub async fn handle(
         None
     };
     let mut exchange = begin(&context, &parts, route, started);
-    exchange.open = open;
     if let Err(bad) = checked {
         // What one reader refuses another may read as two requests: nothing more is read from here.
         let refusal = Refusal::new(Reason::BadRequest, bad.to_string());
@@ -84,13 +77,17 @@ pub async fn handle(
         view: &view,
         route,
         kind,
-        activity,
+        spelling: client.as_ref().map(|client| client.spelling.clone()),
     };
     let original = Original {
         version: parts.version,
         method: parts.method.clone(),
     };
-    let mut reply = match routed.answer(&mut exchange, &mut parts, body, client).await {
+    let upgrade = client.and_then(|client| client.upgrade);
+    let mut reply = match routed
+        .answer(&mut exchange, &mut parts, body, upgrade)
+        .await
+    {
         Ok(response) => finish(exchange, response, original),
         Err(refusal) => refuse(exchange, refusal, &parts),
     };
@@ -124,18 +121,17 @@ pub enum Answer {
     Local(Response<ResponseBody<Exchange>>),
 }
 
-fn kind_of<B>(request: &Request<B>) -> Kind {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.version = request.version();
-    if !request.headers().contains_key(http::header::UPGRADE) {
-        return if parts.version == Version::HTTP_10 {
-            Kind::Old
-        } else {
-            Kind::Plain
-        };
+/// Refuses what two readers could understand differently. Where an HTTP/1 message ends was read
+/// with its head.
+fn check(
+    parts: &request::Parts,
+    client: Option<&http1::Client<Stream>>,
+) -> Result<(), head::BadRequest> {
+    match client {
+        Some(client) => client.fault.map_or(Ok(()), Err)?,
+        None => head::validate_framing(&parts.headers)?,
     }
-    parts.headers = request.headers().clone();
-    kind::kind(&parts)
+    head::validate(parts)
 }
 
 /// Headers that only the mesh may set are believed from a mesh peer and from nobody else.
@@ -230,7 +226,7 @@ struct Routed<'a> {
     view: &'a View,
     route: Option<Selected<'a>>,
     kind: Kind,
-    activity: Option<Arc<Activity>>,
+    spelling: Option<Spelling>,
 }
 
 impl<'a> Routed<'a> {
@@ -239,7 +235,7 @@ impl<'a> Routed<'a> {
         exchange: &mut Exchange,
         parts: &mut request::Parts,
         body: Received,
-        client: Option<OnUpgrade>,
+        client: Option<http1::OnUpgrade<Stream>>,
     ) -> Result<Answer, Refusal> {
         if self.route.is_none() && !self.view.routes.is_empty() {
             return Err(Refusal::new(
@@ -276,6 +272,7 @@ impl<'a> Routed<'a> {
             policy,
             route: self.route.map(|route| &route.rule.name),
             kind: self.kind,
+            spelling: self.spelling.as_ref(),
             deadline,
             try_timeout: self.route.and_then(|route| route.rule.backend_timeout),
             priority: priority(policy, parts),
@@ -285,7 +282,7 @@ impl<'a> Routed<'a> {
         let mut payload = Payload::Empty;
         let goes_on = entered.is_ok() || !policy.fallback.is_empty();
         if goes_on && !body.is_end_stream() {
-            let body = ClientBody::new(body, self.activity.clone());
+            let body = ClientBody::new(body);
             exchange.upload = Some(body.upload());
             let kept = Payload::prepare(body, keep, policy.retry.max_body_bytes);
             let late = "the request's body did not come in time";
@@ -324,6 +321,7 @@ impl<'a> Routed<'a> {
                     parts,
                     payload: &mut payload,
                     kind: self.kind,
+                    spelling: self.spelling.as_ref(),
                     deadline,
                     stale_key: stale_key.as_ref(),
                 };
@@ -437,16 +435,15 @@ fn finish(mut exchange: Exchange, answer: Answer, original: Original) -> Reply {
             // Nothing follows, whatever Content-Length says.
             let mut exchange = exchange;
             super::body::Observer::ended(&mut exchange);
-            return ResponseBody::Local(None);
+            return ResponseBody::ended(&body);
         }
         ResponseBody::streamed(body, deadline.map(Into::into), exchange)
     })
 }
 
-/// The client's version instead of the upstream's. Never HTTP/1.0: hyper lowers HTTP/1.1 by itself
-/// where the client is old, and keeps an old client's connection only then.
+/// The client's version instead of the upstream's.
 fn restore_version<B>(response: &mut Response<B>, original: Version) {
-    *response.version_mut() = original.max(Version::HTTP_11);
+    *response.version_mut() = original;
 }
 
 fn refuse(mut exchange: Exchange, refusal: Refusal, parts: &request::Parts) -> Reply {

@@ -12,6 +12,7 @@ use super::{
     context::Context,
     exchange::Answer,
     forward::{Forward, Payload},
+    http1::Spelling,
     kind::Kind,
     reply::{self, Refusal},
     settle::Exchange,
@@ -37,6 +38,7 @@ pub struct Request<'a> {
     pub parts: &'a request::Parts,
     pub payload: &'a mut Payload,
     pub kind: Kind,
+    pub spelling: Option<&'a Spelling>,
     pub deadline: Option<Instant>,
     pub stale_key: Option<&'a stale::Key>,
 }
@@ -134,6 +136,7 @@ async fn other_service(
         policy: &policy,
         route: None,
         kind: request.kind,
+        spelling: request.spelling,
         deadline: request.deadline,
         try_timeout: None,
         priority: Priority::Default,

@@ -8,14 +8,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, Version as HttpVersion, header, request};
+use http::{HeaderName, HeaderValue, Response, Version as HttpVersion, header, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 
 use super::{
-    body::{self, ClientBody, RequestBody, Upload},
+    body::{ClientBody, RequestBody, Upload},
     context::Context,
-    deadline, http2,
+    deadline,
+    http1::{self, Spelling},
+    http2,
     kind::{self, Kind},
     pool::{Connection, PooledH1, SharedH2, Version},
     received::{HttpError, Received},
@@ -148,6 +150,8 @@ pub struct Forward<'a> {
     pub policy: &'a ResiliencePolicy,
     pub route: Option<&'a Arc<str>>,
     pub kind: Kind,
+    /// How the client spelled the head, in HTTP/1.
+    pub spelling: Option<&'a Spelling>,
     /// When the client wants everything done.
     pub deadline: Option<Instant>,
     /// The longest that one try may take.
@@ -253,18 +257,6 @@ impl Forward<'_> {
                 tokio::time::sleep(wait).await;
             }
         }
-    }
-
-    /// The head for one try in HTTP/1: hyper wants one of its own.
-    fn http1_head(&self, parts: &request::Parts) -> request::Parts {
-        let mut head = parts.clone();
-        if self.kind == Kind::Plain && parts.version == HttpVersion::HTTP_2 {
-            head.headers.remove(kind::ORIGINAL_VERSION);
-        }
-        if self.kind != Kind::Old {
-            head::to_http1(&mut head);
-        }
-        head
     }
 
     /// Whose share of the bulkhead it takes; the application itself has all of it.
@@ -409,8 +401,13 @@ impl Forward<'_> {
             let connection = pool.get(endpoint, version, timeout, fresh).await;
             let tried = match connection.map_err(|error| self.unreachable(error))? {
                 Connection::H1(pooled) => {
-                    let request = Request::from_parts(self.http1_head(parts), payload.next());
-                    over_http1(exchange, pooled, request).await
+                    let reused = pooled.reused;
+                    let sent = send_http1(pooled, parts, self.spelling, payload.next()).await;
+                    sent.map_err(|error| Lost {
+                        error: error.into(),
+                        unsent: None,
+                        reused,
+                    })
                 }
                 Connection::H2(shared) => {
                     exchange.shares(&shared.holders);
@@ -467,14 +464,14 @@ impl Forward<'_> {
             HttpError::H2(error) if error.is_refused() => {
                 (TryFailure::RefusedStream, Reason::UpstreamReset)
             }
-            HttpError::H1(error) if error.is_parse() => {
+            HttpError::H1(error) if error.is_breach() => {
                 (TryFailure::Reset, Reason::UpstreamProtocol)
             }
             HttpError::H2(error) if error.is_breach() => {
                 (TryFailure::Reset, Reason::UpstreamProtocol)
             }
             // The idle connection's end and this request crossed: no byte of an answer came.
-            HttpError::H1(error) if reused && error.is_incomplete_message() => {
+            HttpError::H1(http1::Error::Incomplete) if reused => {
                 (TryFailure::StaleConnection, Reason::UpstreamReset)
             }
             _ => (TryFailure::Reset, Reason::UpstreamReset),
@@ -521,23 +518,17 @@ struct Lost {
     reused: bool,
 }
 
-async fn over_http1(
-    exchange: &mut Exchange,
-    mut pooled: PooledH1,
-    mut request: Request<RequestBody>,
-) -> Result<Response<Received>, Lost> {
-    body::frame(&mut request);
-    match pooled.sender.try_send_request(request).await {
-        Ok(response) => {
-            exchange.connection = Some(pooled);
-            Ok(response.map(Received::H1))
-        }
-        Err(mut error) => Err(Lost {
-            unsent: error.take_message().map(Request::into_body),
-            error: error.into_error().into(),
-            reused: pooled.reused,
-        }),
-    }
+/// One exchange on a connection of its own. HTTP/1.0 stays what it is.
+pub async fn send_http1(
+    pooled: PooledH1,
+    parts: &request::Parts,
+    spelling: Option<&Spelling>,
+    body: RequestBody,
+) -> Result<Response<Received>, http1::Error> {
+    let target = head::Http1Target::of(parts);
+    let head = http1::Head::of(parts, &target, spelling);
+    let sent = pooled.connection.send(head, body, Some(pooled.home));
+    Ok(sent.await?.map(Received::H1Response))
 }
 
 /// One exchange on a connection that carries others too.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Request, request};
+use http::request;
 use http_body_util::BodyExt;
 
 use super::{
@@ -10,10 +10,9 @@ use super::{
     context::Context,
     forward::{self, Payload},
     pool::{Connection, Version},
-    received::Received,
 };
 use crate::host;
-use crate::proxy::{head, route::RouteRule};
+use crate::proxy::route::RouteRule;
 
 /// Sends the route's mirrors their copies. Only bodies that are kept whole anyway are mirrored;
 /// a streamed one would tie the client to the slowest mirror.
@@ -45,7 +44,7 @@ pub fn send(
 async fn copy(
     context: &Context,
     service: &crate::discovery::model::ServiceKey,
-    mut parts: request::Parts,
+    parts: request::Parts,
     body: RequestBody,
 ) -> anyhow::Result<()> {
     let upstream = context.worker.service(service).await;
@@ -54,7 +53,6 @@ async fn copy(
         return Ok(());
     };
     let mut attempt = super::settle::Attempt::new(upstream.clone(), picked.id, picked.leave, now);
-    parts.extensions.clear();
     let version = match picked.endpoint.identity {
         Some(_) => Version::H2,
         None if parts.version == http::Version::HTTP_2 => Version::H2,
@@ -63,11 +61,7 @@ async fn copy(
     let timeout = upstream.view().policy.timeouts.connect;
     let pool = &context.worker.pool;
     let mut response = match pool.get(&picked.endpoint, version, timeout, false).await? {
-        Connection::H1(mut pooled) => {
-            head::to_http1(&mut parts);
-            let sent = pooled.sender.send_request(Request::from_parts(parts, body));
-            sent.await?.map(Received::H1)
-        }
+        Connection::H1(pooled) => forward::send_http1(pooled, &parts, None, body).await?,
         Connection::H2(shared) => {
             let sent = forward::send_http2(&shared, &parts, &upstream, body).await;
             sent.map_err(|unanswered| unanswered.error)?

@@ -1,15 +1,13 @@
 //! HTTP through the proxy: serving clients, and sending on what they ask.
 
-mod activity;
 pub(crate) mod body;
 pub mod context;
 mod deadline;
 mod exchange;
 mod fallback;
 mod forward;
-pub(crate) mod framing;
-pub(crate) mod h1;
 mod held;
+pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod kind;
 mod mirror;
@@ -17,6 +15,7 @@ pub mod pool;
 pub mod received;
 mod replay;
 pub mod reply;
+mod scratch;
 pub mod server;
 mod settle;
 pub mod stale;

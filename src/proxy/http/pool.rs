@@ -9,29 +9,27 @@ use std::{
 };
 
 use foldhash::HashMap;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::sync::Notify;
 
-use super::{body::RequestBody, held::Holders, http2};
+use super::{held::Holders, http1, http2};
 use crate::{
     discovery::model::Endpoint,
     host,
     identity::{Alpn, SpiffeId},
-    proxy::dial::{DialError, Dialer, within},
+    proxy::{
+        dial::{DialError, Dialer, within},
+        io::Stream,
+    },
     resilience::CallResult,
     telemetry::{Reason, metrics::ConnectionProtocol},
 };
 
-type H1 = http1::SendRequest<RequestBody>;
+type H1 = http1::Connection<Stream>;
 type H2 = http2::Sender;
 
 /// Idle HTTP/1.1 connections kept for one endpoint: as many as exchanges may be under way at a
 /// time, or each wave of them would dial a part of its connections anew.
 const MAX_IDLE: usize = 1024;
-/// What an HTTP/1 connection reads ahead, and what it keeps for a peer that does not read, in bytes:
-/// room for the largest head, and for a few system calls' worth of a body.
-pub const H1_BUFFER: usize = 128 << 10;
 /// Connections to one endpoint that are left to stalled readers: each costs up to its window, in
 /// memory. With more of them the newest is shared with whoever stalls it.
 const MAX_LEFT: usize = 8;
@@ -79,7 +77,7 @@ struct Key {
 }
 
 struct Idle {
-    sender: H1,
+    connection: H1,
     since: Instant,
 }
 
@@ -99,27 +97,14 @@ struct Peer {
 }
 
 impl Peer {
-    /// The newest idle connection that is ready, so that the oldest can age out. One that still
-    /// uploads the rest of an abandoned body is left where it is.
+    /// The newest idle connection, so that the oldest can age out.
     fn take_idle(&self) -> Option<H1> {
         let mut idle = self.idle.borrow_mut();
-        for at in (0..idle.len()).rev() {
-            if idle[at].sender.is_closed() {
-                idle.remove(at);
-            } else if idle[at].sender.is_ready() {
-                return Some(idle.remove(at).sender);
+        loop {
+            let mut connection = idle.pop()?.connection;
+            if !connection.is_gone() {
+                return Some(connection);
             }
-        }
-        None
-    }
-
-    fn keep(&self, sender: H1, now: Instant) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() >= MAX_IDLE {
-            idle.retain(|c| !c.sender.is_closed());
-        }
-        if idle.len() < MAX_IDLE && !sender.is_closed() {
-            idle.push(Idle { sender, since: now });
         }
     }
 
@@ -154,19 +139,26 @@ pub struct Pool {
     peers: RefCell<HashMap<Key, Rc<Peer>>>,
 }
 
-/// An HTTP/1.1 connection on loan: given back with [`PooledH1::release`], closed otherwise.
-pub struct PooledH1 {
-    pub sender: H1,
-    /// An earlier exchange went over it: it may have been closed from afar in the meantime.
-    pub reused: bool,
-    peer: Rc<Peer>,
+impl http1::Home<Stream> for Peer {
+    fn keep(&self, connection: H1) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= MAX_IDLE {
+            idle.retain_mut(|it| !it.connection.is_gone());
+        }
+        if idle.len() < MAX_IDLE {
+            let since = host::now();
+            idle.push(Idle { connection, since });
+        }
+    }
 }
 
-impl PooledH1 {
-    /// Back to the pool once its exchange is over.
-    pub fn release(self, now: Instant) {
-        self.peer.keep(self.sender, now);
-    }
+/// An HTTP/1.1 connection on loan.
+pub struct PooledH1 {
+    pub connection: H1,
+    /// An earlier exchange went over it: it may have been closed from afar in the meantime.
+    pub reused: bool,
+    /// Where it goes with the last byte of its answer.
+    pub home: Rc<dyn http1::Home<Stream>>,
 }
 
 impl Pool {
@@ -218,38 +210,20 @@ impl Pool {
         timeout: Duration,
         fresh: bool,
     ) -> Result<PooledH1, DialError> {
-        if !fresh && let Some(sender) = peer.take_idle() {
+        if !fresh && let Some(connection) = peer.take_idle() {
             return Ok(PooledH1 {
-                sender,
+                connection,
                 reused: true,
-                peer,
+                home: peer,
             });
         }
-        let sender = within(timeout, endpoint.addr, Box::pin(self.dial_h1(endpoint))).await?;
+        let dialled = Box::pin(self.dialer.dial(endpoint, Alpn::H1));
+        let stream = within(timeout, endpoint.addr, dialled).await?;
         Ok(PooledH1 {
-            sender,
+            connection: H1::new(stream),
             reused: false,
-            peer,
+            home: peer,
         })
-    }
-
-    async fn dial_h1(&self, endpoint: &Endpoint) -> Result<H1, DialError> {
-        let stream = self.dialer.dial(endpoint, Alpn::H1).await?;
-        let (sender, connection) = http1::Builder::new()
-            .preserve_header_case(true)
-            .max_buf_size(H1_BUFFER)
-            .max_header_size(MAX_HEADER_LIST as usize)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| DialError::Http {
-                addr: endpoint.addr,
-                source: source.into(),
-            })?;
-        tokio::task::spawn_local(async move {
-            // How it ended is known to the exchange that it carried.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(sender)
     }
 
     async fn get_h2(
@@ -325,7 +299,8 @@ impl Pool {
     pub fn sweep(&self, now: Instant, longer_than: Duration) {
         self.peers.borrow_mut().retain(|_, peer| {
             let mut idle = peer.idle.borrow_mut();
-            idle.retain(|c| !c.sender.is_closed() && now.duration_since(c.since) < longer_than);
+            let stays = |it: &mut Idle| now.duration_since(it.since) < longer_than;
+            idle.retain_mut(|it| stays(it) && !it.connection.is_gone());
             let shared = peer
                 .shared
                 .borrow()

@@ -11,11 +11,9 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{
-    activity::Open,
     body::{Observer, Upload},
     held::{Held, Holders},
     kind,
-    pool::PooledH1,
     reply::REASON,
     stale::StaleCopy,
 };
@@ -110,13 +108,9 @@ pub struct Exchange {
     in_flight: Option<GaugeGuard>,
     /// The request's body, where it has one.
     pub upload: Option<Rc<Upload>>,
-    /// Tells the connection that it came by.
-    pub open: Option<Open>,
     /// The bulkheads it is in.
     pub passes: Vec<Pass>,
     pub attempt: Option<Attempt>,
-    /// The HTTP/1.1 connection that the answer comes by: back to the pool after its last byte.
-    pub connection: Option<PooledH1>,
     /// The answer's body, where it comes by a connection that others share.
     held: Option<Held>,
     /// A copy of the answer for the stale fallback, where the policy has one.
@@ -140,10 +134,8 @@ impl Exchange {
             witnessed: None,
             in_flight,
             upload: None,
-            open: None,
             passes: Vec::new(),
             attempt: None,
-            connection: None,
             held: None,
             copy: None,
             grpc,
@@ -269,9 +261,6 @@ impl Observer for Exchange {
     fn ended(&mut self) {
         self.complete = true;
         self.held = None;
-        if let Some(connection) = self.connection.take() {
-            connection.release(host::now());
-        }
         if let Some(copy) = self.copy.take() {
             copy.keep(host::now());
         }

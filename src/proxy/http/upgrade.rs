@@ -3,14 +3,15 @@
 use std::rc::Rc;
 
 use http::{Response, StatusCode, request};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 
 use super::{
-    body::ResponseBody, context::Context, exchange::Reply, received::Received, reply::Refusal,
-    settle::Exchange,
+    body::ResponseBody, context::Context, exchange::Reply, http1::OnUpgrade, received::Received,
+    reply::Refusal, settle::Exchange,
 };
-use crate::telemetry::Reason;
+use crate::{
+    proxy::io::{Rewind, Stream},
+    telemetry::Reason,
+};
 
 /// Passes the 101 on and joins the two connections. No byte goes through before it, and the
 /// exchange (its places, its span) lasts as long as the joined connection, which ends when the access
@@ -22,17 +23,22 @@ pub fn switch(
     exchange: &mut Exchange,
     context: &Rc<Context>,
     request: &request::Parts,
-    mut response: Response<Received>,
-    client: Option<OnUpgrade>,
+    response: Response<Received>,
+    client: Option<OnUpgrade<Stream>>,
 ) -> Result<Reply, Refusal> {
-    let client = client.ok_or_else(|| {
-        Refusal::new(
+    let (head, body) = response.into_parts();
+    let reply_body = ResponseBody::ended(&body);
+    let upstream = match body {
+        Received::H1Response(body) => body.into_upgraded(),
+        Received::H1Request(_) | Received::H2(_) => None,
+    };
+    let (Some(client), Some(upstream)) = (client, upstream) else {
+        return Err(Refusal::new(
             Reason::UpstreamProtocol,
             "the upstream switched protocols unasked",
-        )
-    })?;
-    let upstream = hyper::upgrade::on(&mut response);
-    exchange.responded(StatusCode::SWITCHING_PROTOCOLS, response.headers());
+        ));
+    };
+    exchange.responded(StatusCode::SWITCHING_PROTOCOLS, &head.headers);
     let held = exchange.detach();
     let context = context.clone();
     let (method, uri) = (request.method.clone(), request.uri.clone());
@@ -49,17 +55,15 @@ pub fn switch(
             () = join(client, upstream) => {}
         }
     });
-    Ok(response.map(|_| ResponseBody::Local(None)))
+    Ok(Response::from_parts(head, reply_body))
 }
 
-async fn join(client: OnUpgrade, upstream: OnUpgrade) {
-    match tokio::try_join!(client, upstream) {
-        Ok((client, upstream)) => {
-            let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
-                tracing::debug!(%error, "upgraded connection ended");
-            }
-        }
-        Err(error) => tracing::debug!(%error, "upgrade failed"),
+async fn join(client: OnUpgrade<Stream>, mut upstream: Rewind<Stream>) {
+    // It ends where the client went before the 101 was sent.
+    let Ok(mut client) = client.await else {
+        return tracing::debug!("the client of an upgrade has gone");
+    };
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
+        tracing::debug!(%error, "upgraded connection ended");
     }
 }

@@ -90,7 +90,7 @@ fn ambiguous_heads_are_refused() {
         assert_eq!(wire.response("GET").status, 200);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Those that hyper refuses before there is a request, too.
+    // Those that are refused before there is a request, too.
     let counted =
         "outrigger_connections_refused_total{direction=\"outbound\",reason=\"bad-request\"} ";
     wait::until("they are counted", || {

@@ -66,7 +66,7 @@ fn chunked_bodies_keep_their_bytes() {
     );
 }
 
-/// hyper's client drops the body of a GET whose length nobody says.
+/// Some clients drop the body of a GET whose length nobody says.
 #[test]
 fn a_get_in_chunks_keeps_its_body() {
     let app = apps::go();
@@ -123,7 +123,7 @@ fn expect_continue_is_answered() {
     );
 }
 
-/// hyper cannot write a 103, so hints do not reach the client; the answer must.
+/// Hints do not reach the client; the answer must.
 #[test]
 fn early_hints_do_not_disturb_the_answer() {
     let app = apps::go();

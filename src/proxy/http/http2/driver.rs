@@ -3,7 +3,7 @@
 //! record, a system call and a wake-up of the peer for each would cost more than the exchanges.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io,
     pin::Pin,
     rc::Rc,
@@ -16,19 +16,12 @@ use tokio::{
 };
 
 use super::proto::{Accepted, Connection, Error, FULL};
+use crate::proxy::http::scratch;
 
 pub type Shared = Rc<RefCell<Connection>>;
 
-/// What is read at a time, in bytes.
-const READ: usize = 64 * 1024;
 /// A larger buffer for a part of a frame is given back once the frame is whole, in bytes.
 const KEPT: usize = 1024;
-
-thread_local! {
-    /// What connections read into. One for all of this thread's, since what they keep they copy: a
-    /// quiet connection needs none.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
 
 /// A connection's stream. Whoever has it polls it as long as the connection lasts.
 pub struct Driver<S> {
@@ -106,8 +99,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Takes all that has come.
     fn read(&mut self, cx: &mut Context<'_>, accept: &mut impl FnMut(Accepted)) {
-        let mut buffer = BUFFER.take();
-        buffer.resize(READ, 0);
+        scratch::lend(|buffer| self.read_into(buffer, cx, accept));
+    }
+
+    fn read_into(
+        &mut self,
+        buffer: &mut [u8],
+        cx: &mut Context<'_>,
+        accept: &mut impl FnMut(Accepted),
+    ) {
         while !self.connection.borrow().has_failed() {
             let kept = self.partial.len();
             buffer[..kept].copy_from_slice(&self.partial);
@@ -130,7 +130,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 self.broke(error);
             }
         }
-        BUFFER.set(buffer);
     }
 
     fn take(&mut self, bytes: &[u8]) {

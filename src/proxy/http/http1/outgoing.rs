@@ -1,0 +1,72 @@
+//! A body on its way into a connection.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use super::{
+    proto::{Encoder, Error},
+    wire::Wire,
+};
+use crate::proxy::http::body::BoxError;
+
+pub struct Outgoing<B> {
+    pub body: B,
+    encoder: Encoder,
+    /// All of it is in the connection's output.
+    is_taken: bool,
+}
+
+impl<B> Outgoing<B>
+where
+    B: Body<Data = Bytes, Error = BoxError> + Unpin,
+{
+    pub fn new(body: B, encoder: Encoder) -> Self {
+        Self {
+            is_taken: matches!(encoder, Encoder::None),
+            body,
+            encoder,
+        }
+    }
+
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+
+    /// Whether nothing but the connection's end ends it.
+    pub fn ends_with_connection(&self) -> bool {
+        matches!(self.encoder, Encoder::UntilClose)
+    }
+
+    /// Takes of the body what there is and fits. Whether it waits for more of it.
+    ///
+    /// # Errors
+    /// When the body breaks off, or is not what its head announced.
+    pub fn take_on<S>(&mut self, cx: &mut Context<'_>, wire: &mut Wire<S>) -> Result<bool, Error> {
+        while !self.is_taken && !wire.out.is_full() {
+            let frame = match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(None) => None,
+                Poll::Ready(Some(frame)) => Some(frame.map_err(Error::Body)?),
+            };
+            let trailers = match frame.map(Frame::into_data) {
+                Some(Ok(data)) => {
+                    self.encoder.data(data, &mut wire.out)?;
+                    if !self.body.is_end_stream() {
+                        continue;
+                    }
+                    None
+                }
+                Some(Err(frame)) => frame.into_trailers().ok(),
+                None => None,
+            };
+            self.encoder.end(trailers.as_ref(), &mut wire.out)?;
+            self.is_taken = true;
+        }
+        Ok(false)
+    }
+}
