@@ -210,8 +210,7 @@ pub enum Upgrade {
 /// is not to be seen.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
     // Most heads have none of them: one look at each name costs less than nine searches.
-    let concerns = |name: &HeaderName| *name == header::CONNECTION || HOP_BY_HOP.contains(name);
-    if !headers.keys().any(concerns) {
+    if !headers.keys().any(concerns_connection) {
         return;
     }
     let trailers = list_contains(headers, &header::TE, "trailers");
@@ -244,6 +243,20 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: Upgrade) {
         headers.insert(header::UPGRADE, protocol);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
+}
+
+/// Whether it is `Connection` or one of [`HOP_BY_HOP`]: told apart by their lengths first, where
+/// comparing names one by one would cost each head as much as reading it.
+fn concerns_connection(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "te" | "upgrade"
+            | "connection"
+            | "keep-alive"
+            | "http2-settings"
+            | "proxy-connection"
+            | "transfer-encoding"
+    )
 }
 
 fn remove_named(headers: &mut HeaderMap, line: &HeaderValue) {

@@ -161,6 +161,14 @@ fn an_upgrade_is_kept_where_asked_and_never_h2c() {
 }
 
 #[test]
+fn every_name_that_is_removed_is_looked_for() {
+    for name in HOP_BY_HOP.iter().chain([&header::CONNECTION]) {
+        assert!(concerns_connection(name), "{name}");
+    }
+    assert!(!concerns_connection(&header::CONTENT_TYPE));
+}
+
+#[test]
 fn a_host_survives_from_http1_to_http2_and_back() {
     let default = Authority::from_static("fallback");
     let mut head = request(Version::HTTP_11, "/a?b", &[("host", "shop:81")]);

@@ -180,7 +180,8 @@ pub enum ResponseBody<O> {
         body: Received,
         /// When the whole exchange must be over.
         deadline: Option<Pin<Box<Sleep>>>,
-        observer: Option<O>,
+        /// Boxed, since an answer is moved from hand to hand.
+        observer: Option<Box<O>>,
     },
 }
 
@@ -213,7 +214,7 @@ impl<O: Observer + Unpin> ReplyBody for ResponseBody<O> {
 
 impl<O: Observer + Unpin> ResponseBody<O> {
     /// A body that is over before it starts settles at once.
-    pub fn streamed(body: Received, deadline: Option<Deadline>, mut observer: O) -> Self {
+    pub fn streamed(body: Received, deadline: Option<Deadline>, mut observer: Box<O>) -> Self {
         if body.is_end_stream() {
             observer.ended();
             return Self::ended(&body);

@@ -154,7 +154,7 @@ fn begin(
     parts: &request::Parts,
     route: Option<Selected<'_>>,
     started: Instant,
-) -> Exchange {
+) -> Box<Exchange> {
     let worker = &context.worker;
     let label = &context.upstream.state.label;
     let name = route.map_or(&worker.default_route, |route| &route.rule.name);
@@ -185,7 +185,7 @@ fn begin(
         taps: shared.taps.clone(),
         record: Box::new(record(context, parts, label, name, &traced)),
     });
-    let mut exchange = Exchange::new(series, traced, grpc, started);
+    let mut exchange = Box::new(Exchange::new(series, traced, grpc, started));
     exchange.witnessed = record;
     exchange
 }
@@ -417,7 +417,7 @@ fn priority(policy: &ResiliencePolicy, parts: &request::Parts) -> Priority {
         })
 }
 
-fn finish(mut exchange: Exchange, answer: Answer, original: Original) -> Reply {
+fn finish(mut exchange: Box<Exchange>, answer: Answer, original: Original) -> Reply {
     let (mut response, deadline) = match answer {
         Answer::Local(mut response) => {
             exchange.answered_locally(response.status());
@@ -427,14 +427,13 @@ fn finish(mut exchange: Exchange, answer: Answer, original: Original) -> Reply {
         Answer::Upstream { response, deadline } => (response, deadline),
     };
     exchange.responded(response.status(), response.headers());
-    head::strip_hop_by_hop(response.headers_mut(), head::Upgrade::Strip);
     restore_version(&mut response, original.version);
     let head = original.method == http::Method::HEAD;
     response.map(|body| {
         if head {
             // Nothing follows, whatever Content-Length says.
             let mut exchange = exchange;
-            super::body::Observer::ended(&mut exchange);
+            super::body::Observer::ended(&mut *exchange);
             return ResponseBody::ended(&body);
         }
         ResponseBody::streamed(body, deadline.map(Into::into), exchange)
@@ -446,7 +445,7 @@ fn restore_version<B>(response: &mut Response<B>, original: Version) {
     *response.version_mut() = original;
 }
 
-fn refuse(mut exchange: Exchange, refusal: Refusal, parts: &request::Parts) -> Reply {
+fn refuse(mut exchange: Box<Exchange>, refusal: Refusal, parts: &request::Parts) -> Reply {
     exchange.refused(refusal.reason);
     tracing::debug!(
         reason = refusal.reason.as_str(),

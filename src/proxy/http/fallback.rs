@@ -21,6 +21,7 @@ use super::{
 use crate::{
     discovery::model::ServiceKey,
     host,
+    proxy::head,
     resilience::{
         Fallback, Priority, ResiliencePolicy, StaticResponse,
         fallback::{self, Situation},
@@ -144,11 +145,15 @@ async fn other_service(
     // The places in the first upstream's bulkheads are no longer needed.
     exchange.passes.clear();
     forward.enter(exchange).await.ok()?;
-    let response = forward
+    let mut response = forward
         .run(exchange, request.parts, request.payload)
         .await
         .ok()?;
-    (!response.status().is_server_error()).then_some(Answer::Upstream {
+    if response.status().is_server_error() || head::is_coded(response.headers()) {
+        return None;
+    }
+    head::strip_hop_by_hop(response.headers_mut(), head::Upgrade::Strip);
+    Some(Answer::Upstream {
         response,
         deadline: request.deadline,
     })

@@ -31,7 +31,7 @@ use super::{
     wire::Wire,
 };
 use crate::proxy::{
-    head::{self, BadRequest, list_contains},
+    head::{BadRequest, list_contains},
     http::body::BoxError,
     io::Rewind,
 };
@@ -266,9 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         };
         // Whoever has sent it all has not waited.
         self.expects_continue = head.expects_continue && !self.decoder.is_done();
-        let upgrades = head.parts.version == Version::HTTP_11
-            && head::wanted_upgrade(&head.parts.headers).is_some();
-        let (handover, upgrade) = upgrades.then(oneshot::channel).unzip();
+        let (handover, upgrade) = head.upgrades.then(oneshot::channel).unzip();
         let asked = Asked {
             version: head.parts.version,
             to_head: head.parts.method == Method::HEAD,
@@ -360,7 +358,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         reply: &response::Parts,
         body: B,
     ) -> Outgoing<B> {
-        let says_close = list_contains(&reply.headers, &CONNECTION, "close");
+        let says = reply.headers.get(CONNECTION);
+        let says_close = says.is_some() && list_contains(&reply.headers, &CONNECTION, "close");
         // Whoever has its answer is not asked for the body any more, and may send it or not.
         self.unasked = mem::take(&mut self.expects_continue);
         asked.persists &= !says_close && !self.unreadable && !self.unasked;
@@ -369,7 +368,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             asked.persists = false;
         }
         let connection: Option<&[u8]> = match asked.persists {
-            _ if reply.headers.contains_key(CONNECTION) => None,
+            _ if says.is_some() => None,
             true if asked.version == Version::HTTP_10 => Some(b"keep-alive"),
             true => None,
             false => Some(b"close"),

@@ -85,7 +85,8 @@ async fn accept(
             let writer = Writer::new(connection.clone(), accepted.key);
             let body = ReceivedBody::new(reader, &accepted.head.headers);
             let request = Request::from_parts(accepted.head, Received::H2(body));
-            tokio::task::spawn_local(answer(context.clone(), request, writer));
+            // Boxed, since a task's future is moved several times before and after it is polled.
+            tokio::task::spawn_local(Box::pin(answer(context.clone(), request, writer)));
         })
     })
     .await
@@ -93,7 +94,7 @@ async fn accept(
 
 /// One exchange, unless the client resets it.
 async fn answer(context: Rc<Context>, request: Request<Received>, writer: Writer) {
-    // Boxed, since a task's future is moved twice before it is polled.
+    // Boxed, since there is no need of it once there is an answer.
     let mut handling = Box::pin(exchange::handle(context, request, None));
     let reply = poll_fn(|cx| match handling.as_mut().poll(cx) {
         Poll::Ready(reply) => Poll::Ready(Some(reply)),

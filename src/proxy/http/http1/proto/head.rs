@@ -103,6 +103,8 @@ pub struct RequestHead {
     pub persists: bool,
     /// The client waits for a word before it sends the body.
     pub expects_continue: bool,
+    /// It asks for another protocol.
+    pub upgrades: bool,
     /// Why it is to be refused, and nothing behind it to be read.
     pub fault: Option<BadRequest>,
     pub spelling: Spelling,
@@ -142,6 +144,7 @@ pub fn request(bytes: Bytes, search: &Search) -> Result<RequestHead, Error> {
         .map_err(|_| Error::Malformed("the request's target"))?;
     parts.version = version(minor);
     parts.headers = header_map(&bytes, parsed.headers)?;
+    let named = Named::of(parsed.headers);
     let fault = if search.had_bare_lf() {
         Some(BadRequest::BareLineFeed)
     } else if memchr(b'#', target.as_bytes()).is_some() {
@@ -151,13 +154,21 @@ pub fn request(bytes: Bytes, search: &Search) -> Result<RequestHead, Error> {
     };
     let length = match fault {
         Some(fault) => Err(fault),
-        None => request_length(&parts),
+        None if named.framing => request_length(&parts),
+        None => Ok(Length::Empty),
     };
     let old = parts.version == Version::HTTP_10;
+    let headers = &parts.headers;
     Ok(RequestHead {
         length: length.unwrap_or(Length::Empty),
-        persists: length.is_ok() && persists(&parts.headers, old),
-        expects_continue: !old && list_contains(&parts.headers, &EXPECT, "100-continue"),
+        persists: length.is_ok()
+            && if named.connection {
+                persists(headers, old)
+            } else {
+                !old
+            },
+        expects_continue: named.expect && !old && list_contains(headers, &EXPECT, "100-continue"),
+        upgrades: named.upgrade && !old && head::wanted_upgrade(headers).is_some(),
         fault: length.err(),
         spelling: Spelling::of(bytes.slice(search.begin..)),
         parts,
@@ -224,23 +235,36 @@ pub fn response(bytes: Bytes, search: &Search, to_head: bool) -> Result<Response
     parts.status = StatusCode::from_u16(code).map_err(|_| Error::Malformed("the status"))?;
     parts.version = version(minor);
     parts.headers = header_map(&bytes, parsed.headers)?;
-    let length = response_length(&mut parts, to_head)?;
+    let named = Named::of(parsed.headers);
+    let length = response_length(&mut parts, to_head, named)?;
     let old = parts.version == Version::HTTP_10;
+    let stays = if named.connection {
+        persists(&parts.headers, old)
+    } else {
+        !old
+    };
     Ok(ResponseHead {
         length,
-        persists: length != Length::UntilClose && persists(&parts.headers, old),
+        persists: length != Length::UntilClose && stays,
         spelling: Spelling::of(bytes.slice(search.begin..)),
         parts,
     })
 }
 
 /// The rules of RFC 9112, section 6.3, in their order.
-fn response_length(response: &mut response::Parts, to_head: bool) -> Result<Length, Error> {
+fn response_length(
+    response: &mut response::Parts,
+    to_head: bool,
+    named: Named,
+) -> Result<Length, Error> {
     let status = response.status;
     let headers = &mut response.headers;
     let bare = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if to_head || bare || status.is_informational() {
         return Ok(Length::Empty);
+    }
+    if !named.framing {
+        return Ok(Length::UntilClose);
     }
     if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
         if response.version == Version::HTTP_10 {
@@ -254,25 +278,24 @@ fn response_length(response: &mut response::Parts, to_head: bool) -> Result<Leng
             false => Length::UntilClose,
         });
     }
-    let length = same_lengths(headers)?;
-    let Some(length) = length else {
-        return Ok(Length::UntilClose);
-    };
-    headers.insert(CONTENT_LENGTH, length.into());
-    Ok(Length::exact(length))
+    Ok(same_lengths(headers)?.map_or(Length::UntilClose, Length::exact))
 }
 
-/// The same length several times over is that length.
-fn same_lengths(headers: &HeaderMap) -> Result<Option<u64>, Error> {
+/// The same length several times over is that length, and said once.
+fn same_lengths(headers: &mut HeaderMap) -> Result<Option<u64>, Error> {
     let mut length = None;
+    let mut times = 0;
     for line in headers.get_all(CONTENT_LENGTH) {
         for one in line.as_bytes().split(|byte| *byte == b',') {
             let one = digits(one.trim_ascii());
             if one.is_none() || (length.is_some() && length != one) {
                 return Err(Error::Malformed("the Content-Length"));
             }
-            length = one;
+            (length, times) = (one, times + 1);
         }
+    }
+    if let Some(length) = length.filter(|_| times > 1) {
+        headers.insert(CONTENT_LENGTH, length.into());
     }
     Ok(length)
 }
@@ -290,9 +313,6 @@ fn digits(text: &[u8]) -> Option<u64> {
 
 /// RFC 9112, section 9.3.
 fn persists(headers: &HeaderMap, old: bool) -> bool {
-    if !headers.contains_key(CONNECTION) {
-        return !old;
-    }
     let named = |word| list_contains(headers, &CONNECTION, word);
     !named("close") && (!old || named("keep-alive"))
 }
@@ -301,6 +321,35 @@ fn version(minor: u8) -> Version {
     match minor {
         0 => Version::HTTP_10,
         _ => Version::HTTP_11,
+    }
+}
+
+/// Which of the fields that HTTP/1 itself reads are there: each search in a map costs a hash, and
+/// most heads have none of them.
+#[derive(Clone, Copy, Default)]
+struct Named {
+    connection: bool,
+    expect: bool,
+    upgrade: bool,
+    /// Content-Length or Transfer-Encoding.
+    framing: bool,
+}
+
+impl Named {
+    fn of(fields: &[httparse::Header<'_>]) -> Self {
+        let mut named = Self::default();
+        for field in fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            match field.name.len() {
+                6 => named.expect |= is("expect"),
+                7 => named.upgrade |= is("upgrade"),
+                10 => named.connection |= is("connection"),
+                14 => named.framing |= is("content-length"),
+                17 => named.framing |= is("transfer-encoding"),
+                _ => {}
+            }
+        }
+        named
     }
 }
 
