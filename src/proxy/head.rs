@@ -150,6 +150,16 @@ pub fn validate_framing(headers: &HeaderMap) -> Result<(), BadRequest> {
         .ok_or(BadRequest::TransferEncoding)
 }
 
+/// The number that a `Content-Length` says, in bytes: nothing but digits, no sign above all, not
+/// more of them than are needed, and one that every reader has room for.
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    const MOST_DIGITS: usize = i64::MAX.ilog10() as usize + 1;
+    let all = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).ok()?;
+    let number: i64 = text.parse().ok()?;
+    (all && value.len() <= MOST_DIGITS).then_some(number.unsigned_abs())
+}
+
 /// The host that a request is for, with its port if it has one: the target's authority, else
 /// the `Host` header.
 pub fn host(request: &Parts) -> Option<&str> {

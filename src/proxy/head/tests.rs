@@ -161,6 +161,25 @@ fn an_upgrade_is_kept_where_asked_and_never_h2c() {
 }
 
 #[test]
+fn a_length_is_nothing_but_digits_and_not_too_many() {
+    for (text, length) in [
+        ("0", Some(0)),
+        ("0042", Some(42)),
+        ("9223372036854775807", Some(u64::MAX / 2)),
+        ("9223372036854775808", None),
+        ("00000000000000000042", None),
+        ("", None),
+        ("+5", None),
+        ("-5", None),
+        ("5 ", None),
+        ("5, 5", None),
+        ("0x5", None),
+    ] {
+        assert_eq!(content_length(text.as_bytes()), length, "{text:?}");
+    }
+}
+
+#[test]
 fn every_name_that_is_removed_is_looked_for() {
     for name in HOP_BY_HOP.iter().chain([&header::CONNECTION]) {
         assert!(concerns_connection(name), "{name}");

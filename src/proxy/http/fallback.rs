@@ -127,6 +127,7 @@ async fn other_service(
     if !request.payload.repeatable() || request.kind == Kind::Upgrade {
         return None;
     }
+    request.payload.claim();
     worker.fallbacks.set(worker.fallbacks.get() + 1);
     let _slot = Slot(&worker.fallbacks);
     let upstream = worker.service(service).await;
@@ -149,7 +150,9 @@ async fn other_service(
         .run(exchange, request.parts, request.payload)
         .await
         .ok()?;
-    if response.status().is_server_error() || head::is_coded(response.headers()) {
+    let status = response.status();
+    let unasked = status == StatusCode::SWITCHING_PROTOCOLS;
+    if status.is_server_error() || unasked || head::is_coded(response.headers()) {
         return None;
     }
     head::strip_hop_by_hop(response.headers_mut(), head::Upgrade::Strip);

@@ -103,6 +103,13 @@ impl Payload {
         }
     }
 
+    /// Another try is decided on.
+    pub fn claim(&self) {
+        if let Payload::Replayed { body, .. } = self {
+            body.claim();
+        }
+    }
+
     /// There is an answer, or nobody will try again.
     fn settle(&self) {
         if let Payload::Replayed { body, .. } = self {
@@ -242,6 +249,7 @@ impl Forward<'_> {
             if !self.pays_for_another(exchange, payload, tried) {
                 return result.map_err(|failed| self.give_up(exchange, failed, tries));
             }
+            payload.claim();
             exchange.series.retried();
             match result {
                 Ok(response) if !failure.is_unsent() => {

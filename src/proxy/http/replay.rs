@@ -5,7 +5,7 @@ use std::{
     cell::RefCell,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -26,6 +26,10 @@ struct Source<B> {
     max: usize,
     keeps: bool,
     ended: bool,
+    /// It broke off: no try may take what came for the whole.
+    failed: bool,
+    /// Whoever waits for more of it.
+    waiting: Option<Waker>,
     /// Counts the tries: only the latest one reads on.
     turn: u32,
 }
@@ -46,21 +50,33 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Replay<B> {
             max,
             keeps: true,
             ended: false,
+            failed: false,
+            waiting: None,
             turn: 0,
         })))
     }
 
     /// Whether another try would still send all of it.
     pub fn repeatable(&self) -> bool {
-        self.0.borrow().keeps
+        let source = self.0.borrow();
+        source.keeps && !source.failed
     }
 
-    /// The whole body for one try. The body of the try before ends with an error.
-    pub fn next(&self) -> ReplayBody<B> {
+    /// Another try will send it: from now on the one before takes no more of it, which would be
+    /// missing. Its body ends with an error.
+    pub fn claim(&self) {
         let mut source = self.0.borrow_mut();
         source.turn += 1;
+        if let Some(waiting) = source.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// The whole body for one try.
+    pub fn next(&self) -> ReplayBody<B> {
+        self.claim();
         ReplayBody {
-            turn: source.turn,
+            turn: self.0.borrow().turn,
             at: 0,
             source: self.0.clone(),
         }
@@ -128,13 +144,19 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for ReplayBody<B> {
         if source.ended {
             return Poll::Ready(None);
         }
-        let frame = ready!(Pin::new(&mut source.body).poll_frame(cx));
+        if source.failed {
+            return Poll::Ready(Some(Err("the body broke off in another try".into())));
+        }
+        let Poll::Ready(frame) = Pin::new(&mut source.body).poll_frame(cx) else {
+            source.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
         match &frame {
             Some(Ok(frame)) => {
                 source.note(frame);
                 this.at = source.sent.len();
             }
-            Some(Err(_)) => {}
+            Some(Err(_)) => source.failed = true,
             None => source.ended = true,
         }
         Poll::Ready(frame)
@@ -218,6 +240,51 @@ mod tests {
         assert_eq!(text(replay.next()).await.unwrap(), "one two three");
         assert_eq!(text(replay.next()).await.unwrap(), "one two three");
         assert!(first.frame().await.unwrap().is_err(), "its turn is over");
+    }
+
+    /// A body that comes as the test sends it.
+    struct Coming(tokio::sync::mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
+
+    impl Body for Coming {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            self.0.poll_recv(cx)
+        }
+    }
+
+    /// It read on while the next one was dialling, and what it took was missing there; or it
+    /// waited for ever for what the next one got.
+    #[tokio::test]
+    async fn a_try_takes_nothing_more_once_another_is_decided_on() {
+        let (send, coming) = tokio::sync::mpsc::unbounded_channel();
+        let replay = Replay::new(Coming(coming), 100);
+        let mut first = replay.next();
+        let waiting = async { first.frame().await.unwrap().is_err() };
+        let deciding = async { replay.claim() };
+        // The first is polled first, and would never be again if nobody woke it.
+        let (is_told, ()) = tokio::join!(biased; waiting, deciding);
+        assert!(is_told);
+        let mut second = replay.next();
+        send.send(Ok(Frame::data(Bytes::from_static(b"all of it"))))
+            .unwrap();
+        let frame = second.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "all of it");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_broke_off_is_whole_for_nobody() {
+        let (send, coming) = tokio::sync::mpsc::unbounded_channel();
+        let replay = Replay::new(Coming(coming), 100);
+        send.send(Err("gone".into())).unwrap();
+        drop(send);
+        assert!(replay.next().frame().await.unwrap().is_err());
+        assert!(!replay.repeatable());
+        assert!(replay.next().frame().await.unwrap().is_err());
     }
 
     #[tokio::test]

@@ -9,7 +9,10 @@ use super::{
     reply::Refusal, settle::Exchange,
 };
 use crate::{
-    proxy::io::{Rewind, Stream},
+    proxy::{
+        head::{self, Upgrade},
+        io::{Rewind, Stream},
+    },
     telemetry::Reason,
 };
 
@@ -26,7 +29,8 @@ pub fn switch(
     response: Response<Received>,
     client: Option<OnUpgrade<Stream>>,
 ) -> Result<Reply, Refusal> {
-    let (head, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
+    head::strip_hop_by_hop(&mut parts.headers, Upgrade::Keep);
     let reply_body = ResponseBody::ended(&body);
     let upstream = match body {
         Received::H1Response(body) => body.into_upgraded(),
@@ -38,7 +42,7 @@ pub fn switch(
             "the upstream switched protocols unasked",
         ));
     };
-    exchange.responded(StatusCode::SWITCHING_PROTOCOLS, &head.headers);
+    exchange.responded(StatusCode::SWITCHING_PROTOCOLS, &parts.headers);
     let held = exchange.detach();
     let context = context.clone();
     let (method, uri) = (request.method.clone(), request.uri.clone());
@@ -55,7 +59,7 @@ pub fn switch(
             () = join(client, upstream) => {}
         }
     });
-    Ok(Response::from_parts(head, reply_body))
+    Ok(Response::from_parts(parts, reply_body))
 }
 
 async fn join(client: OnUpgrade<Stream>, mut upstream: Rewind<Stream>) {

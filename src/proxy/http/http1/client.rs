@@ -3,13 +3,13 @@
 use std::{
     cell::RefCell,
     future::poll_fn,
-    mem,
-    pin::Pin,
+    io, mem,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
@@ -27,7 +27,7 @@ use super::{
     wire::Wire,
 };
 use crate::proxy::{
-    head::Http1Target,
+    head::{Http1Target, content_length},
     http::{body::BoxError, kind},
     io::Rewind,
 };
@@ -47,8 +47,13 @@ pub struct Head<'a> {
     pub spelling: Option<&'a Spelling>,
 }
 
-/// What of a head only proxies read, and what is written anew where another host is named.
-static NOT_SENT: [HeaderName; 2] = [kind::ORIGINAL_VERSION, HOST];
+/// What of a head only proxies read, what is written anew, and what is where another host is named.
+static NOT_SENT: [HeaderName; 4] = [
+    kind::ORIGINAL_VERSION,
+    TRANSFER_ENCODING,
+    CONTENT_LENGTH,
+    HOST,
+];
 
 impl<'a> Head<'a> {
     /// Of a validated request.
@@ -64,7 +69,7 @@ impl<'a> Head<'a> {
             headers: &request.headers,
             without: match target.host {
                 Some(_) => &NOT_SENT[..],
-                None => &NOT_SENT[..1],
+                None => &NOT_SENT[..3],
             },
             with: target.host.map(|host| (&HOST, host.as_bytes())),
             spelling,
@@ -89,8 +94,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
     /// Whether the peer has closed it, or spoke though nobody asked: then it is of no use. Known
     /// without a system call where nothing has come.
     pub fn is_gone(&mut self) -> bool {
+        if !self.0.read.is_empty() {
+            return true;
+        }
+        // Outside of the task's budget, without which nothing would seem to have come.
+        let filled = poll_fn(|cx| self.0.poll_fill(cx));
+        let mut filled = pin!(tokio::task::unconstrained(filled));
         let mut cx = Context::from_waker(Waker::noop());
-        !self.0.read.is_empty() || self.0.poll_fill(&mut cx).is_ready()
+        filled.as_mut().poll(&mut cx).is_ready()
     }
 
     /// Sends a request, and gives the head of its answer and the body as it comes. Dropped before
@@ -110,29 +121,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
     {
         let mut wire = self.0;
         let encoder = begin(&mut wire, &head, &body);
-        let mut upload = Some(Outgoing::new(body, encoder));
+        let mut upload = Some(Outgoing::new(body, encoder, true));
         let mut search = Search::default();
+        let mut begun = false;
         let to_head = head.method == Method::HEAD;
-        let mut broken = None;
+        let mut broken = false;
         let answered = poll_fn(|cx| {
             match upload.as_mut().map(|it| poll_upload(cx, it, &mut wire)) {
-                Some(Poll::Ready(Err(Error::Body(error)))) => {
-                    return Poll::Ready(Err(Error::Body(error)));
+                Some(Poll::Ready(Err(error @ (Error::Body(_) | Error::OtherLength)))) => {
+                    return Poll::Ready(Err(error));
                 }
                 // The peer may have answered before it stopped reading.
-                Some(Poll::Ready(Err(error))) => (broken, upload) = (Some(error), None),
+                Some(Poll::Ready(Err(_))) => (broken, upload) = (true, None),
                 Some(Poll::Ready(Ok(()))) => upload = None,
                 Some(Poll::Pending) | None => {}
             }
-            match ready!(poll_answer(cx, &mut wire, &mut search, to_head)) {
-                Err(Error::Incomplete) => {
-                    Poll::Ready(Err(broken.take().unwrap_or(Error::Incomplete)))
-                }
-                answer => Poll::Ready(answer),
-            }
+            poll_answer(cx, &mut wire, &mut search, &mut begun, to_head)
         });
         let answer = answered.await?;
-        let home = home.filter(|_| broken.is_none());
+        let home = home.filter(|_| !broken);
         Ok(receive(answer, wire, upload, home))
     }
 }
@@ -160,10 +167,10 @@ fn begin<S>(wire: &mut Wire<S>, head: &Head<'_>, body: &impl Body) -> Encoder {
 
 /// How a request's body is written, and the field that says so where the head has none.
 fn framing(head: &Head<'_>, body: &impl Body) -> (Encoder, Option<(HeaderName, HeaderValue)>) {
-    if let Some(length) = head.headers.get(CONTENT_LENGTH) {
-        // Whoever received it has held it against the rules.
-        let length = length.to_str().ok().and_then(|length| length.parse().ok());
-        return (Encoder::Exact(length.unwrap_or(0)), None);
+    let stated = head.headers.get(CONTENT_LENGTH);
+    if let Some(length) = stated.and_then(|it| content_length(it.as_bytes())) {
+        let said = (CONTENT_LENGTH, HeaderValue::from(length));
+        return (Encoder::Exact(length), Some(said));
     }
     let exact = match body.is_end_stream() {
         true => Some(0),
@@ -214,6 +221,7 @@ fn poll_answer<S: AsyncRead + AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
     wire: &mut Wire<S>,
     search: &mut Search,
+    begun: &mut bool,
     to_head: bool,
 ) -> Poll<Result<ResponseHead, Error>> {
     loop {
@@ -231,10 +239,26 @@ fn poll_answer<S: AsyncRead + AsyncWrite + Unpin>(
             Found::Line => proto::check_response(&wire.read)?,
             Found::Nothing => {}
         }
-        if !ready!(wire.poll_fill(cx))? {
-            return Poll::Ready(Err(Error::Incomplete));
-        }
+        let ended = match ready!(wire.poll_fill(cx)) {
+            Ok(true) => {
+                *begun = true;
+                continue;
+            }
+            Ok(false) => io::ErrorKind::UnexpectedEof.into(),
+            Err(error) => error,
+        };
+        // Of a request to which not a byte came back the peer may have seen nothing.
+        return Poll::Ready(Err(match *begun {
+            false if is_end(&ended) => Error::Incomplete,
+            _ => Error::Io(ended),
+        }));
     }
+}
+
+/// Whether the peer has closed the connection, in whatever manner.
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe)
 }
 
 /// What is left of an exchange when there is an answer.
@@ -327,10 +351,12 @@ impl<S> Both<S> {
 
 /// Gives a connection back if another exchange can go over it.
 fn keep<S>(wire: Option<Box<Wire<S>>>, home: Option<Rc<dyn Home<S>>>) {
-    if let (Some(wire), Some(home)) = (wire, home)
+    if let (Some(mut wire), Some(home)) = (wire, home)
         && wire.read.is_empty()
         && !wire.is_unsent()
     {
+        // The buffer of its last answer.
+        wire.read = BytesMut::new();
         home.keep(Connection(wire));
     }
 }
@@ -343,10 +369,15 @@ where
     let sent = poll_fn(|cx| {
         let both = &mut *both.borrow_mut();
         both.writer = Some(cx.waker().clone());
-        match &mut both.wire {
-            Some(wire) => poll_upload(cx, &mut upload, wire),
-            None => Poll::Ready(Err(Error::Incomplete)),
+        let Some(wire) = &mut both.wire else {
+            return Poll::Ready(Err(Error::Incomplete));
+        };
+        let sent = poll_upload(cx, &mut upload, wire);
+        // Nobody else looks any more whether the peer is still there.
+        if sent.is_pending() && both.read.is_some() && wire.poll_fill(cx).is_ready() {
+            return Poll::Ready(Err(Error::Incomplete));
         }
+        sent
     });
     let sent = sent.await;
     let mut both = both.borrow_mut();
@@ -370,7 +401,7 @@ impl<S> ResponseBody<S> {
 
     /// The connection, after `101 Switching Protocols`.
     pub fn into_upgraded(mut self) -> Option<Rewind<S>> {
-        let Some(Source::Own(wire)) = self.source.take() else {
+        let Some(Source::Own(wire)) = self.source.take_if(|it| matches!(it, Source::Own(_))) else {
             return None;
         };
         let (stream, read) = wire.into_parts();

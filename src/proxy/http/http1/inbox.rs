@@ -1,7 +1,7 @@
 //! A request's body between the task that serves its connection, which reads, and whoever takes it.
 
 use std::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     collections::VecDeque,
     pin::Pin,
     rc::Rc,
@@ -13,8 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::proto::Error;
 
-/// What may wait to be taken before no more is read, in bytes.
+/// What may wait to be taken before no more is read: in bytes, and in parts, each of which costs
+/// memory of its own.
 const FULL: usize = 64 * 1024;
+const MOST_PARTS: usize = 64;
 
 /// What has come, and who waits for whom.
 #[derive(Default)]
@@ -32,24 +34,38 @@ pub struct Inbox {
     abandoned: bool,
 }
 
-pub type Shared = Rc<RefCell<Inbox>>;
+/// The side that fills an inbox. When it is dropped before the body's end the body breaks off: its
+/// taker may be a task that nothing else would end.
+pub struct Filler(Rc<RefCell<Inbox>>);
 
-impl Inbox {
+impl Filler {
     /// For a body of this length, in bytes, where that is known.
-    pub fn new(length: Option<u64>) -> Shared {
-        Rc::new(RefCell::new(Self {
+    pub fn new(length: Option<u64>) -> Self {
+        Self(Rc::new(RefCell::new(Inbox {
             left: length,
-            ..Self::default()
-        }))
+            ..Inbox::default()
+        })))
     }
 
+    pub fn inbox(&self) -> RefMut<'_, Inbox> {
+        self.0.borrow_mut()
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.inbox().end(Err(Error::Incomplete));
+    }
+}
+
+impl Inbox {
     /// Whether more should be read than has been.
     pub fn is_wanted(&self) -> bool {
         self.wanted
     }
 
     pub fn is_full(&self) -> bool {
-        self.size >= FULL
+        self.size >= FULL || self.frames.len() >= MOST_PARTS
     }
 
     /// Nobody takes any of it any more.
@@ -94,15 +110,15 @@ impl Inbox {
 }
 
 /// A request's body, as it comes.
-pub struct RequestBody(Option<Shared>);
+pub struct RequestBody(Option<Rc<RefCell<Inbox>>>);
 
 impl RequestBody {
     pub fn empty() -> Self {
         Self(None)
     }
 
-    pub(super) fn new(inbox: &Shared) -> Self {
-        Self(Some(inbox.clone()))
+    pub(super) fn new(filler: &Filler) -> Self {
+        Self(Some(filler.0.clone()))
     }
 }
 
@@ -162,5 +178,21 @@ impl Drop for RequestBody {
             inbox.frames.clear();
             inbox.tell_server(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a body in chunks of a byte a single read holds thousands.
+    #[test]
+    fn many_small_parts_fill_it_too() {
+        let filler = Filler::new(None);
+        for _ in 0..MOST_PARTS {
+            assert!(!filler.inbox().is_full());
+            filler.inbox().push(Frame::data(Bytes::from_static(b"x")));
+        }
+        assert!(filler.inbox().is_full());
     }
 }

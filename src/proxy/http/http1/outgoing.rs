@@ -17,6 +17,7 @@ use crate::proxy::http::body::BoxError;
 pub struct Outgoing<B> {
     pub body: B,
     encoder: Encoder,
+    with_trailers: bool,
     /// All of it is in the connection's output.
     is_taken: bool,
 }
@@ -25,8 +26,10 @@ impl<B> Outgoing<B>
 where
     B: Body<Data = Bytes, Error = BoxError> + Unpin,
 {
-    pub fn new(body: B, encoder: Encoder) -> Self {
+    /// `with_trailers`: their reader knows what to do with them.
+    pub fn new(body: B, encoder: Encoder, with_trailers: bool) -> Self {
         Self {
+            with_trailers,
             is_taken: matches!(encoder, Encoder::None),
             body,
             encoder,
@@ -64,7 +67,8 @@ where
                 Some(Err(frame)) => frame.into_trailers().ok(),
                 None => None,
             };
-            self.encoder.end(trailers.as_ref(), &mut wire.out)?;
+            let trailers = trailers.as_ref().filter(|_| self.with_trailers);
+            self.encoder.end(trailers, &mut wire.out)?;
             self.is_taken = true;
         }
         Ok(false)

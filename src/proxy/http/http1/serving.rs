@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     OnUpgrade,
-    inbox::{self, Inbox, RequestBody},
+    inbox::{Filler, RequestBody},
     outgoing::Outgoing,
     patience::{Doing, Next},
     proto::{
@@ -31,7 +31,7 @@ use super::{
     wire::Wire,
 };
 use crate::proxy::{
-    head::{BadRequest, list_contains},
+    head::{BadRequest, content_length, list_contains},
     http::body::BoxError,
     io::Rewind,
 };
@@ -95,6 +95,7 @@ impl<S> Ended<S> {
 struct Asked<S> {
     version: Version,
     to_head: bool,
+    takes_trailers: bool,
     persists: bool,
     faulty: bool,
     handover: Option<oneshot::Sender<Rewind<S>>>,
@@ -140,18 +141,19 @@ where
             Sent::Ended(next) => return Ended::of(next),
         }
         drop(sending);
-        if let Some(handover) = asked.handover.filter(|_| parts.status == SWITCHED) {
+        if parts.status == SWITCHED {
             let (stream, read) = serving.wire.into_parts();
-            // Whoever waited for it may have gone.
-            let _ = handover.send(Rewind::new(read.freeze(), stream));
+            if let Some(handover) = asked.handover {
+                // Whoever waited for it may have gone.
+                let _ = handover.send(Rewind::new(read.freeze(), stream));
+            }
             return Ended::Closed;
         }
         let rest = poll_fn(|cx| serving.poll_rest(cx, asked.persists, upkeep)).await;
         match rest {
             Rest::Read if asked.persists && !upkeep.is_over() => serving.inbox = None,
             Rest::Read if serving.wire.read.is_empty() && !asked.faulty => {
-                // Whether the client sees an orderly end is its matter.
-                let _ = poll_fn(|cx| serving.wire.poll_shutdown(cx)).await;
+                poll_fn(|cx| serving.poll_shutdown(cx, upkeep)).await;
                 return Ended::Closed;
             }
             Rest::Read | Rest::TooMuch => return Ended::Unread(serving.wire),
@@ -162,7 +164,7 @@ where
 
 const SWITCHED: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
 
-/// The second of them may be there as the answer's own.
+/// Written anew, so that there is one of them at most.
 static FRAMING: [HeaderName; 2] = [TRANSFER_ENCODING, CONTENT_LENGTH];
 
 /// How the sending of an answer ended.
@@ -185,7 +187,7 @@ struct Serving<S> {
     wire: Wire<S>,
     search: Search,
     decoder: Decoder,
-    inbox: Option<inbox::Shared>,
+    inbox: Option<Filler>,
     /// The client waits to be asked for the body.
     expects_continue: bool,
     /// It was never asked for it.
@@ -240,6 +242,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 Ok(Found::Nothing) => None,
                 Err(error) => Some(Err(error)),
             };
+            if head.is_none() && self.search.skips(self.wire.read.len()) {
+                self.wire.read.clear();
+            }
             if let Some(head) = head {
                 return Poll::Ready(Ok(head));
             }
@@ -253,6 +258,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         upkeep.poll(cx, doing).map(Err)
     }
 
+    /// Ends the stream in order. Whether the client sees that is its matter, and it must not take
+    /// for ever.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>, upkeep: &mut impl Upkeep) -> Poll<()> {
+        if self.wire.poll_shutdown(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let doing = Doing {
+            unsent: true,
+            ..self.doing(true, false)
+        };
+        upkeep.poll(cx, doing).map(drop)
+    }
+
     fn begin(&mut self, head: RequestHead) -> (Request<RequestBody>, Client<S>, Asked<S>) {
         self.heads = self.heads.wrapping_add(1);
         self.read_past = 0;
@@ -260,9 +278,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let body = if self.decoder.is_done() {
             RequestBody::empty()
         } else {
-            let inbox = self.inbox.insert(Inbox::new(self.decoder.left())).clone();
-            self.unpack(&inbox);
-            RequestBody::new(&inbox)
+            let inbox = self.inbox.insert(Filler::new(self.decoder.left()));
+            let body = RequestBody::new(inbox);
+            self.unpack();
+            body
         };
         // Whoever has sent it all has not waited.
         self.expects_continue = head.expects_continue && !self.decoder.is_done();
@@ -270,6 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let asked = Asked {
             version: head.parts.version,
             to_head: head.parts.method == Method::HEAD,
+            takes_trailers: head.takes_trailers,
             persists: head.persists,
             faulty: head.fault.is_some(),
             handover,
@@ -283,8 +303,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 
     /// Puts what has come of the body into its inbox. True where more must come first.
-    fn unpack(&mut self, inbox: &inbox::Shared) -> bool {
-        let mut inbox = inbox.borrow_mut();
+    fn unpack(&mut self) -> bool {
+        let Some(inbox) = &self.inbox else {
+            return false;
+        };
+        let mut inbox = inbox.inbox();
         while !inbox.is_full() && !self.decoder.is_done() {
             match self.decoder.next(&mut self.wire.read) {
                 Ok(Piece::Data(data)) => inbox.push(Frame::data(data)),
@@ -306,33 +329,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
 
     /// Reads on in the request's body as far as somebody wants it.
     fn read_body(&mut self, cx: &mut Context<'_>) {
-        let Some(inbox) = self.inbox.clone() else {
-            return;
-        };
         while !self.decoder.is_done() && !self.unreadable {
-            inbox.borrow_mut().serves(cx);
-            let (wanted, abandoned) = {
-                let inbox = inbox.borrow();
-                (inbox.is_wanted(), inbox.is_abandoned())
-            };
-            if abandoned || !wanted {
+            let Some(filler) = &self.inbox else { return };
+            let mut inbox = filler.inbox();
+            inbox.serves(cx);
+            if inbox.is_abandoned() || !inbox.is_wanted() {
                 return;
             }
-            if !self.unpack(&inbox) || !inbox.borrow().is_wanted() {
+            drop(inbox);
+            if !self.unpack() || !self.is_wanted() {
                 continue;
             }
             if mem::take(&mut self.expects_continue) {
                 let word = b"HTTP/1.1 100 Continue\r\n\r\n";
                 self.wire.out.row().extend_from_slice(word);
             }
-            let ended = match self.wire.poll_fill(cx) {
+            match self.wire.poll_fill(cx) {
                 Poll::Pending => return,
-                Poll::Ready(Ok(true)) => continue,
-                Poll::Ready(Ok(false)) => Error::Incomplete,
-                Poll::Ready(Err(error)) => error.into(),
-            };
-            self.unreadable = true;
-            inbox.borrow_mut().end(Err(ended));
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => self.break_off(Error::Incomplete),
+                Poll::Ready(Err(error)) => self.break_off(error.into()),
+            }
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        let inbox = self.inbox.as_ref();
+        inbox.is_some_and(|inbox| inbox.inbox().is_wanted())
+    }
+
+    /// No more of the client's bytes can be read.
+    fn break_off(&mut self, why: Error) {
+        self.unreadable = true;
+        if let Some(inbox) = &self.inbox {
+            inbox.inbox().end(Err(why));
         }
     }
 
@@ -379,14 +409,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             status: reply.status,
             version: asked.version,
         };
-        let without = match reply.status {
-            StatusCode::NO_CONTENT => &FRAMING[..],
-            _ => &FRAMING[..1],
-        };
         let with = [said, connection].into_iter().flatten();
         let out = &mut self.wire.out;
-        write_head(out, &line, &reply.headers, without, with, body.spelling());
-        Outgoing::new(body, encoder)
+        let spelling = body.spelling();
+        write_head(out, &line, &reply.headers, &FRAMING, with, spelling);
+        Outgoing::new(body, encoder, asked.takes_trailers)
     }
 
     fn poll_reply<B: ReplyBody>(
@@ -412,6 +439,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 Poll::Ready(Ok(())) | Poll::Pending => break,
             }
         }
+        if sending.is_taken() {
+            // Nothing more is asked of the client but to take what there is.
+            self.read_body(cx);
+            let doing = self.doing(true, false);
+            return upkeep.poll(cx, doing).map(Sent::Ended);
+        }
         self.poll_meanwhile(cx, upkeep).map(Sent::Ended)
     }
 
@@ -430,7 +463,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             if self.unreadable || taken.is_none() {
                 return Poll::Ready(Rest::TooMuch);
             }
-            if !taken.is_some_and(|inbox| inbox.borrow().is_abandoned()) {
+            if !taken.is_some_and(|inbox| inbox.inbox().is_abandoned()) {
                 let polled = self.poll_meanwhile(cx, upkeep).map(Rest::Ended);
                 let over = self.decoder.is_done() || self.unreadable;
                 match polled {
@@ -460,28 +493,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 }
 
-/// How an answer's body is written, and the field that says so where the answer's own do not.
+/// How an answer's body is written, and the field that says so.
 fn framing<S>(
     asked: &Asked<S>,
     reply: &response::Parts,
     body: &impl ReplyBody,
 ) -> (Encoder, Option<(HeaderName, HeaderValue)>) {
-    let bare = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, SWITCHED];
-    if asked.to_head || bare.contains(&reply.status) {
+    let said = |length: u64| Some((CONTENT_LENGTH, HeaderValue::from(length)));
+    let stated = reply.headers.get(CONTENT_LENGTH);
+    let stated = stated.and_then(|length| content_length(length.as_bytes()));
+    if matches!(reply.status, StatusCode::NO_CONTENT | SWITCHED) {
         return (Encoder::None, None);
     }
-    if let Some(length) = reply.headers.get(CONTENT_LENGTH) {
-        let length = length.to_str().ok().and_then(|length| length.parse().ok());
-        // Nobody can read what follows one that says nothing.
-        return (length.map_or(Encoder::UntilClose, Encoder::Exact), None);
+    if asked.to_head || reply.status == StatusCode::NOT_MODIFIED {
+        return (Encoder::None, stated.and_then(said));
     }
     let exact = match body.is_end_stream() {
         true => Some(0),
         false => body.size_hint().exact(),
     };
-    if let Some(length) = exact {
-        let said = (CONTENT_LENGTH, HeaderValue::from(length));
-        return (Encoder::Exact(length), Some(said));
+    if let Some(length) = stated.or(exact) {
+        return (Encoder::Exact(length), said(length));
     }
     if asked.version == Version::HTTP_10 {
         return (Encoder::UntilClose, None);

@@ -294,6 +294,49 @@ async fn a_client_that_closes_in_the_middle_of_its_body_breaks_it_off() {
     .await;
 }
 
+/// It may be a task of its own, which nothing else would end.
+#[tokio::test]
+async fn whoever_takes_a_body_hears_of_its_connections_end() {
+    local(async {
+        let (taken, mut bodies) = mpsc::unbounded_channel();
+        let (mut near, ended) = served(move |request, _| {
+            let _ = taken.send(request.into_body());
+            std::future::pending()
+        });
+        let begun = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nab";
+        near.write_all(begun).await.unwrap();
+        let body = bodies.recv().await.unwrap();
+        ended.abort();
+        let taken = body.collect().await;
+        assert!(matches!(taken, Err(Error::Incomplete)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_gets_the_rest_of_its_answer() {
+    local(async {
+        let (mut near, far) = duplex(100);
+        tokio::task::spawn_local(async move {
+            let answer = |_, _: Client<_>| {
+                let text = "x".repeat(1000).leak();
+                std::future::ready(Response::new(Fed::whole(text)))
+            };
+            carry(far, answer, &mut Told(None)).await
+        });
+        near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        near.read_u8().await.unwrap();
+        near.shutdown().await.unwrap();
+        let answer = rest(&mut near).await;
+        assert!(
+            answer.len() > 1000 && answer.ends_with('x'),
+            "{}",
+            answer.len()
+        );
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn after_101_the_connection_is_the_upgrades() {
     local(async {
@@ -317,6 +360,45 @@ async fn after_101_the_connection_is_the_upgrades() {
         assert_eq!(rest(&mut near).await, "abc");
     })
     .await;
+}
+
+/// What its client takes for HTTP the proxy must not, or the other way round.
+#[tokio::test]
+async fn after_a_101_that_nobody_asked_for_the_connection_ends() {
+    local(async {
+        let (mut near, ended) = served(|_, _| async {
+            let mut response = Response::new(Fed::whole(""));
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response
+        });
+        near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        expect(&mut near, "HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
+        assert!(matches!(ended.await.unwrap(), Ended::Closed));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn trailers_are_for_those_who_say_that_they_read_them() {
+    for (field, trailer) in [("TE: trailers\r\n", "x: 1\r\n"), ("", "")] {
+        local(async {
+            let (mut near, _ended) = served(|_, _| async {
+                let (feed, body) = Fed::new();
+                let mut trailers = HeaderMap::new();
+                trailers.insert("x", HeaderValue::from_static("1"));
+                feed.send(data("a")).unwrap();
+                feed.send(Ok(Frame::trailers(trailers))).unwrap();
+                Response::new(body)
+            });
+            let request = format!("GET / HTTP/1.1\r\n{field}\r\n");
+            near.write_all(request.as_bytes()).await.unwrap();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n{trailer}\r\n"
+            );
+            expect(&mut near, &answer).await;
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -520,6 +602,10 @@ async fn a_connection_goes_back_with_the_last_byte_of_its_answer() {
         ),
         ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false),
         (
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            false,
+        ),
+        (
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
             false,
         ),
@@ -657,6 +743,13 @@ async fn an_idle_connection_that_closed_or_spoke_is_gone() {
         .unwrap();
     assert!(connection.is_gone());
     assert!(connection.is_gone(), "and stays so");
+
+    // Whatever else the task has done before.
+    for _ in 0..1000 {
+        let (near, mut connection, _pool) = dialled();
+        drop(near);
+        assert!(connection.is_gone());
+    }
 }
 
 #[tokio::test]
@@ -673,6 +766,24 @@ async fn what_is_no_answer_is_an_error() {
         let sent = pool.send(connection, Method::GET, Fed::whole("")).await;
         let error = sent.err().expect("no answer");
         assert_eq!(error.is_breach(), breach, "{bytes:?}: {error}");
+    }
+}
+
+/// Of a request to which not a byte came back the peer may have seen nothing, and it can be sent
+/// again.
+#[tokio::test]
+async fn a_connection_that_ends_before_its_answer_is_told_from_one_that_ends_in_it() {
+    for (bytes, incomplete) in [
+        ("", true),
+        ("H", false),
+        ("HTTP/1.1 100 Continue\r\n\r\n", false),
+    ] {
+        let (mut near, connection, pool) = dialled();
+        near.write_all(bytes.as_bytes()).await.unwrap();
+        near.shutdown().await.unwrap();
+        let sent = pool.send(connection, Method::GET, Fed::whole("")).await;
+        let error = sent.err().expect("no answer");
+        assert_eq!(matches!(error, Error::Incomplete), incomplete, "{bytes:?}");
     }
 }
 
@@ -740,7 +851,7 @@ async fn an_answer_counts_though_its_request_could_not_be_sent() {
     drop(near);
     let connection = Connection::new(Deaf(far));
     let sent = pool.send(connection, Method::POST, Fed::whole("abc")).await;
-    assert!(matches!(sent, Err(Error::Io(_))));
+    assert!(matches!(sent, Err(Error::Incomplete)));
 }
 
 #[tokio::test]

@@ -214,7 +214,8 @@ fn size(line: &[u8]) -> Result<(u64, usize), Error> {
         size = size.checked_mul(16).ok_or(MALFORMED)? | u64::from(digit);
         digits += 1;
     }
-    let extensions = line[digits..].trim_ascii_start();
+    let blanks = line[digits..].iter().take_while(|it| b" \t".contains(it));
+    let extensions = &line[digits + blanks.count()..];
     let begins = matches!(extensions, [] | [b';', ..]);
     let printable = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
     if digits == 0 || !begins || !extensions.iter().all(printable) {

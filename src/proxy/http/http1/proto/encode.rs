@@ -3,7 +3,8 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
     header::{
         AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-        CONTENT_TYPE, HOST, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+        CONTENT_TYPE, COOKIE, EXPECT, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, RANGE, SET_COOKIE,
+        TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -42,8 +43,15 @@ pub fn write_head<'a>(
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
     };
+    let mut cookies_written = false;
     for (name, value) in headers {
-        if !without.contains(name) {
+        if *name == COOKIE {
+            // In one line, into however many HTTP/2 has cut it (RFC 9113, section 8.2.3).
+            if !std::mem::replace(&mut cookies_written, true) {
+                let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+                field(name, &lines.collect::<Vec<_>>().join(&b"; "[..]));
+            }
+        } else if !without.contains(name) {
             field(name, value.as_bytes());
         }
     }
@@ -157,10 +165,10 @@ fn write_size(size: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// What a head decides stays there (RFC 9110, section 6.5.1): a reader that merges the two would
-/// believe the later one.
-fn may_trail(name: &HeaderName) -> bool {
-    static NEVER: [HeaderName; 13] = [
+/// What a head decides stays there (RFC 9110, section 6.5.1), and what concerns a connection or is
+/// the mesh's own word.
+pub(super) fn may_trail(name: &HeaderName) -> bool {
+    static NEVER: [HeaderName; 20] = [
         AUTHORIZATION,
         CACHE_CONTROL,
         CONNECTION,
@@ -168,12 +176,19 @@ fn may_trail(name: &HeaderName) -> bool {
         CONTENT_LENGTH,
         CONTENT_RANGE,
         CONTENT_TYPE,
+        COOKIE,
+        EXPECT,
         HOST,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
         MAX_FORWARDS,
+        PROXY_AUTHORIZATION,
+        RANGE,
         SET_COOKIE,
         TE,
         TRAILER,
         TRANSFER_ENCODING,
+        UPGRADE,
     ];
-    !NEVER.contains(name)
+    !NEVER.contains(name) && !name.as_str().starts_with("outrigger-")
 }

@@ -3,13 +3,13 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING},
     request, response,
 };
 use memchr::memchr;
 
-use super::{Error, MAX_FIELDS, MAX_HEAD, Spelling};
-use crate::proxy::head::{self, BadRequest, list_contains};
+use super::{Error, MAX_FIELDS, MAX_HEAD, Spelling, encode::may_trail};
+use crate::proxy::head::{self, BadRequest, content_length, list_contains};
 
 /// How long a message's body is (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,19 @@ impl Search {
         Ok(found)
     }
 
+    /// Whether all that was looked at, which is as long, stands before the head. Then the bytes may
+    /// be forgotten: it begins again with the next ones.
+    pub fn skips(&mut self, length: usize) -> bool {
+        let skips = length > 0 && self.begin == length;
+        if skips {
+            *self = Self {
+                bare_lf: self.bare_lf,
+                ..Self::default()
+            };
+        }
+        skips
+    }
+
     /// Whether nothing was looked at yet.
     pub fn is_new(&self) -> bool {
         self.seen == 0
@@ -105,6 +118,8 @@ pub struct RequestHead {
     pub expects_continue: bool,
     /// It asks for another protocol.
     pub upgrades: bool,
+    /// The client reads trailers.
+    pub takes_trailers: bool,
     /// Why it is to be refused, and nothing behind it to be read.
     pub fault: Option<BadRequest>,
     pub spelling: Spelling,
@@ -154,7 +169,7 @@ pub fn request(bytes: Bytes, search: &Search) -> Result<RequestHead, Error> {
     };
     let length = match fault {
         Some(fault) => Err(fault),
-        None if named.framing => request_length(&parts),
+        None if named.length || named.coding => request_length(&parts),
         None => Ok(Length::Empty),
     };
     let old = parts.version == Version::HTTP_10;
@@ -169,6 +184,7 @@ pub fn request(bytes: Bytes, search: &Search) -> Result<RequestHead, Error> {
             },
         expects_continue: named.expect && !old && list_contains(headers, &EXPECT, "100-continue"),
         upgrades: named.upgrade && !old && head::wanted_upgrade(headers).is_some(),
+        takes_trailers: named.te && list_contains(headers, &TE, "trailers"),
         fault: length.err(),
         spelling: Spelling::of(bytes.slice(search.begin..)),
         parts,
@@ -187,7 +203,7 @@ fn request_length(request: &request::Parts) -> Result<Length, BadRequest> {
     }
     match headers.get(CONTENT_LENGTH) {
         None => Ok(Length::Empty),
-        Some(length) => digits(length.as_bytes())
+        Some(length) => content_length(length.as_bytes())
             .map(Length::exact)
             .ok_or(BadRequest::Unreadable),
     }
@@ -237,6 +253,8 @@ pub fn response(bytes: Bytes, search: &Search, to_head: bool) -> Result<Response
     parts.headers = header_map(&bytes, parsed.headers)?;
     let named = Named::of(parsed.headers);
     let length = response_length(&mut parts, to_head, named)?;
+    // With two framings something between may have read the other one (RFC 9112, section 6.3).
+    let doubtful = named.coding && named.length;
     let old = parts.version == Version::HTTP_10;
     let stays = if named.connection {
         persists(&parts.headers, old)
@@ -245,7 +263,7 @@ pub fn response(bytes: Bytes, search: &Search, to_head: bool) -> Result<Response
     };
     Ok(ResponseHead {
         length,
-        persists: length != Length::UntilClose && stays,
+        persists: length != Length::UntilClose && stays && !doubtful,
         spelling: Spelling::of(bytes.slice(search.begin..)),
         parts,
     })
@@ -263,7 +281,7 @@ fn response_length(
     if to_head || bare || status.is_informational() {
         return Ok(Length::Empty);
     }
-    if !named.framing {
+    if !named.length && !named.coding {
         return Ok(Length::UntilClose);
     }
     if let Some(last) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
@@ -287,7 +305,7 @@ fn same_lengths(headers: &mut HeaderMap) -> Result<Option<u64>, Error> {
     let mut times = 0;
     for line in headers.get_all(CONTENT_LENGTH) {
         for one in line.as_bytes().split(|byte| *byte == b',') {
-            let one = digits(one.trim_ascii());
+            let one = content_length(one.trim_ascii());
             if one.is_none() || (length.is_some() && length != one) {
                 return Err(Error::Malformed("the Content-Length"));
             }
@@ -298,17 +316,6 @@ fn same_lengths(headers: &mut HeaderMap) -> Result<Option<u64>, Error> {
         headers.insert(CONTENT_LENGTH, length.into());
     }
     Ok(length)
-}
-
-/// Nothing but digits, no sign above all; and a number that every reader has room for.
-fn digits(text: &[u8]) -> Option<u64> {
-    let all = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let number: i64 = std::str::from_utf8(text)
-        .ok()
-        .filter(|_| all)?
-        .parse()
-        .ok()?;
-    number.try_into().ok()
 }
 
 /// RFC 9112, section 9.3.
@@ -328,11 +335,14 @@ fn version(minor: u8) -> Version {
 /// most heads have none of them.
 #[derive(Clone, Copy, Default)]
 struct Named {
+    te: bool,
     connection: bool,
     expect: bool,
     upgrade: bool,
-    /// Content-Length or Transfer-Encoding.
-    framing: bool,
+    /// Content-Length.
+    length: bool,
+    /// Transfer-Encoding.
+    coding: bool,
 }
 
 impl Named {
@@ -341,11 +351,12 @@ impl Named {
         for field in fields {
             let is = |name: &str| field.name.eq_ignore_ascii_case(name);
             match field.name.len() {
+                2 => named.te |= is("te"),
                 6 => named.expect |= is("expect"),
                 7 => named.upgrade |= is("upgrade"),
                 10 => named.connection |= is("connection"),
-                14 => named.framing |= is("content-length"),
-                17 => named.framing |= is("transfer-encoding"),
+                14 => named.length |= is("content-length"),
+                17 => named.coding |= is("transfer-encoding"),
                 _ => {}
             }
         }
@@ -366,18 +377,26 @@ fn header_map(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMa
     Ok(map)
 }
 
-/// Reads a trailer section, which is all of `bytes`.
+/// Reads a trailer section, which is all of `bytes`. What a head decides is left out: in HTTP/2 it
+/// would break the stream, and a reader that merges the two would believe it.
 ///
 /// # Errors
 /// When it is none.
 pub fn trailers(bytes: &Bytes) -> Result<HeaderMap, Error> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    match httparse::parse_headers(bytes, &mut fields)? {
-        httparse::Status::Complete((end, fields)) if end == bytes.len() => {
-            header_map(bytes, fields)
-        }
-        _ => Err(Error::Malformed("an incomplete trailer section")),
+    let parsed = httparse::parse_headers(bytes, &mut fields)?;
+    let httparse::Status::Complete((end, fields)) = parsed else {
+        return Err(Error::Malformed("an incomplete trailer section"));
+    };
+    if end != bytes.len() {
+        return Err(Error::Malformed("a trailer section that ends early"));
     }
+    let mut trailers = header_map(bytes, fields)?;
+    let decided = trailers.keys().filter(|name| !may_trail(name));
+    for name in decided.cloned().collect::<Vec<_>>() {
+        trailers.remove(name);
+    }
+    Ok(trailers)
 }
 
 impl From<httparse::Error> for Error {

@@ -176,6 +176,22 @@ fn a_head_has_a_largest_size_and_a_largest_number_of_fields() {
     assert!(matches!(read(&endless), Some(Err(Error::HeadTooLarge))));
 }
 
+/// An empty line behind a body is none of the next head's.
+#[test]
+fn what_stands_before_a_head_is_forgotten_but_for_its_faults() {
+    let mut search = Search::default();
+    for lines in [&b"\r\n"[..], b"\n"] {
+        assert_eq!(search.go_on(lines).unwrap(), Found::Nothing);
+        assert!(search.skips(lines.len()));
+    }
+    let head = b"GET / HTTP/1.1\r\n\r\n";
+    assert_eq!(search.go_on(head).unwrap(), Found::Head(head.len()));
+    assert!(search.had_bare_lf());
+    let mut search = Search::default();
+    assert_eq!(search.go_on(b"GET").unwrap(), Found::Nothing);
+    assert!(!search.skips(3));
+}
+
 #[test]
 fn a_response_says_how_long_its_body_is() {
     let cases = [
@@ -292,6 +308,10 @@ fn what_is_no_chunk_is_refused() {
         "1 a\r\na\r\n0\r\n\r\n",
         "1\na\r\n0\r\n\r\n",
         "1;\r\r\na\r\n0\r\n\r\n",
+        "1\r\r\na\r\n0\r\n\r\n",
+        "1\r;a\r\na\r\n0\r\n\r\n",
+        "1\x0c\r\na\r\n0\r\n\r\n",
+        "0\r\r\n\r\n",
         "1\r\nab\r\n0\r\n\r\n",
         "1\r\na0\r\n\r\n",
         "1\r\na\n0\r\n\r\n",
@@ -384,6 +404,36 @@ fn a_body_is_held_to_its_length() {
     assert!(encoder.end(None, &mut out).is_err(), "one is missing");
     assert!(encoder.data(data("cd"), &mut out).is_err(), "one too many");
     assert_eq!(written(&mut out), b"ab");
+}
+
+/// In HTTP/2 they would break the stream, and a breaker would hold that against the upstream.
+#[test]
+fn trailers_are_read_without_what_a_head_decides() {
+    let text =
+        b"Connection: x\r\nX-Sum: 1\r\nouTrigger-reason: y\r\nTE: gzip\r\nUpgrade: z\r\n\r\n";
+    let read = trailers(&Bytes::from_static(text)).expect("trailers");
+    assert_eq!(
+        read.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+        ["x-sum"]
+    );
+}
+
+#[test]
+fn cookies_are_one_line_where_they_began() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("a", "1"), ("cookie", "b=2"), ("c", "3"), ("cookie", "d=4")] {
+        let name = HeaderName::from_static(name);
+        headers.append(name, HeaderValue::from_static(value));
+    }
+    let line = Line::Request {
+        method: "GET",
+        target: "/",
+        version: Version::HTTP_11,
+    };
+    let mut out = Output::default();
+    write_head(&mut out, &line, &headers, &[], None, None);
+    let expected = "GET / HTTP/1.1\r\na: 1\r\ncookie: b=2; d=4\r\nc: 3\r\n\r\n";
+    assert_eq!(String::from_utf8_lossy(&written(&mut out)), expected);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use http::{
 };
 
 use super::hpack::{Decoder, Field, Undecodable};
+use crate::proxy::head::content_length;
 
 /// A peer that sends more than so many times what we take wants to keep us busy.
 const ABUSE: usize = 4;
@@ -102,7 +103,7 @@ impl Section {
             Field::Status(status) => pseudo(self, |this| &mut this.status, status),
             Field::Header(name, value) => {
                 if name == header::CONTENT_LENGTH {
-                    let length = parse_length(value.as_bytes());
+                    let length = content_length(value.as_bytes());
                     let agrees = self.length.is_none() || self.length == length;
                     self.malformed |= length.is_none() || !agrees;
                     self.length = length;
@@ -171,14 +172,4 @@ fn pseudo<T>(section: &mut Section, slot: impl Fn(&mut Section) -> &mut Option<T
     section.has_pseudo = true;
     let repeated = slot(section).replace(value).is_some();
     section.malformed |= repeated || !section.headers.is_empty();
-}
-
-fn parse_length(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |length, digit| {
-        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
-        length.checked_mul(10)?.checked_add(digit.into())
-    })
 }
