@@ -28,6 +28,15 @@ pub(super) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
+/// Whether what was to be written has no place any more: its namespace is going.
+pub(super) fn is_in_vain(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let mut causes = status.details.iter().flat_map(|it| &it.causes);
+    causes.any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// What is known of one object of the cluster.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Seen<K> {
@@ -51,5 +60,24 @@ where
             Ok(None) => drop(seen.send_replace(Seen::Absent)),
             Err(error) => tracing::warn!(name, %error, "the watch of an object is begun anew"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_into_a_namespace_that_goes_is_in_vain() {
+        let refused = |reason: &str| {
+            let status = serde_json::json!({
+                "status": "Failure", "code": 403, "reason": "Forbidden", "message": "forbidden",
+                "details": {"causes": [{"reason": reason, "field": "metadata.namespace"}]},
+            });
+            let status = serde_json::from_value(status).expect("a status");
+            kube::Error::Api(Box::new(status))
+        };
+        assert!(is_in_vain(&refused("NamespaceTerminating")));
+        assert!(!is_in_vain(&refused("FieldValueForbidden")));
     }
 }

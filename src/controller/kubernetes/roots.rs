@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use super::{
     bundle::Published,
-    objects::{LABELS, MANAGER, Seen, is_not_found},
+    objects::{LABELS, MANAGER, Seen, is_in_vain, is_not_found},
 };
 
 pub(super) const NAME: &str = "outrigger-roots";
@@ -167,7 +167,9 @@ async fn write_due(client: &Client, copies: &mut Copies) -> bool {
         let api = Api::namespaced(client.clone(), &namespace);
         match apply(&api, &bundle, None).await {
             Ok(()) => copies.has(namespace, Some(bundle.to_string())),
-            Err(error) if is_not_found(&error) => copies.take(Change::NamespaceGone(namespace)),
+            Err(error) if is_not_found(&error) || is_in_vain(&error) => {
+                copies.take(Change::NamespaceGone(namespace));
+            }
             Err(error) => {
                 tracing::warn!(namespace, %error, "the ConfigMap {NAME} is not written");
                 complete = false;
