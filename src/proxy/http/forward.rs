@@ -204,13 +204,13 @@ impl Forward<'_> {
         parts: &request::Parts,
         payload: &mut Payload,
     ) -> Result<Response<Received>, Refusal> {
-        self.upstream.state.deposit(host::now());
+        let mut now = host::now();
+        self.upstream.state.deposit(now);
         let idempotent = retry::is_idempotent(&parts.method);
         // As many as there were: those that go away while this tries leave their successors.
         let endpoints = self.upstream.endpoints();
         let (mut tries, mut avoid) = (0, None);
         loop {
-            let now = host::now();
             let picked = self.pick(now, avoid)?;
             avoid = Some(picked.id);
             let endpoint = picked.endpoint.clone();
@@ -264,6 +264,7 @@ impl Forward<'_> {
                 let wait = retry::backoff(tries, &mut self.context.worker.rng.borrow_mut());
                 tokio::time::sleep(wait).await;
             }
+            now = host::now();
         }
     }
 
