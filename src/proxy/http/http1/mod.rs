@@ -5,6 +5,8 @@
 //! with the last byte of its answer. So an exchange passes through no queue, and no task is woken
 //! for it but those that wait for bytes.
 
+mod answer;
+mod asked;
 mod client;
 mod inbox;
 mod outgoing;
@@ -18,7 +20,8 @@ mod wire;
 
 use tokio::sync::oneshot;
 
-pub use client::{Connection, Head, Home, ResponseBody};
+pub use answer::ResponseBody;
+pub use client::{Connection, Head, Home};
 pub use inbox::RequestBody;
 #[cfg(any(test, fuzzing))]
 pub(crate) use patience::{Doing, Next};

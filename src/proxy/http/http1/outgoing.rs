@@ -2,11 +2,12 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     proto::{Encoder, Error},
@@ -15,7 +16,7 @@ use super::{
 use crate::proxy::http::body::BoxError;
 
 pub struct Outgoing<B> {
-    pub body: B,
+    body: B,
     encoder: Encoder,
     with_trailers: bool,
     /// All of it is in the connection's output.
@@ -72,5 +73,29 @@ where
             self.is_taken = true;
         }
         Ok(false)
+    }
+
+    /// Ready when all is sent.
+    ///
+    /// # Errors
+    /// As [`Self::take_on`], and when the connection breaks.
+    pub fn poll_send<S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wire: &mut Wire<S>,
+    ) -> Poll<Result<(), Error>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let waits = self.take_on(cx, wire)?;
+            ready!(wire.poll_flush(cx))?;
+            if self.is_taken {
+                return Poll::Ready(Ok(()));
+            }
+            if waits {
+                return Poll::Pending;
+            }
+        }
     }
 }

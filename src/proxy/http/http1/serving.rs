@@ -8,11 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
-    response,
-};
+use http::{Method, Request, Response, Version, header::CONNECTION, response};
 use http_body::{Body, Frame};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -21,6 +17,7 @@ use tokio::{
 
 use super::{
     OnUpgrade,
+    asked::{Asked, FRAMING, SWITCHED},
     inbox::{Filler, RequestBody},
     outgoing::Outgoing,
     patience::{Doing, Next},
@@ -31,7 +28,7 @@ use super::{
     wire::Wire,
 };
 use crate::proxy::{
-    head::{BadRequest, content_length, list_contains},
+    head::{BadRequest, list_contains},
     http::body::BoxError,
     io::Rewind,
 };
@@ -89,16 +86,6 @@ impl<S> Ended<S> {
             Next::Stalled => Ended::Stalled,
         }
     }
-}
-
-/// What is to be known of a request when it is answered.
-struct Asked<S> {
-    version: Version,
-    to_head: bool,
-    takes_trailers: bool,
-    persists: bool,
-    faulty: bool,
-    handover: Option<oneshot::Sender<Rewind<S>>>,
 }
 
 /// Carries exchanges until the connection ends or rests. `answer` is called for each in turn.
@@ -161,11 +148,6 @@ where
         }
     }
 }
-
-const SWITCHED: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
-
-/// Written anew, so that there is one of them at most.
-static FRAMING: [HeaderName; 2] = [TRANSFER_ENCODING, CONTENT_LENGTH];
 
 /// How the sending of an answer ended.
 enum Sent {
@@ -393,7 +375,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         // Whoever has its answer is not asked for the body any more, and may send it or not.
         self.unasked = mem::take(&mut self.expects_continue);
         asked.persists &= !says_close && !self.unreadable && !self.unasked;
-        let (encoder, said) = framing(asked, reply, &body);
+        let (encoder, said) = asked.framing(reply, &body);
         if matches!(encoder, Encoder::UntilClose) {
             asked.persists = false;
         }
@@ -491,33 +473,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             }
         }
     }
-}
-
-/// How an answer's body is written, and the field that says so.
-fn framing<S>(
-    asked: &Asked<S>,
-    reply: &response::Parts,
-    body: &impl ReplyBody,
-) -> (Encoder, Option<(HeaderName, HeaderValue)>) {
-    let said = |length: u64| Some((CONTENT_LENGTH, HeaderValue::from(length)));
-    let stated = reply.headers.get(CONTENT_LENGTH);
-    let stated = stated.and_then(|length| content_length(length.as_bytes()));
-    if matches!(reply.status, StatusCode::NO_CONTENT | SWITCHED) {
-        return (Encoder::None, None);
-    }
-    if asked.to_head || reply.status == StatusCode::NOT_MODIFIED {
-        return (Encoder::None, stated.and_then(said));
-    }
-    let exact = match body.is_end_stream() {
-        true => Some(0),
-        false => body.size_hint().exact(),
-    };
-    if let Some(length) = stated.or(exact) {
-        return (Encoder::Exact(length), said(length));
-    }
-    if asked.version == Version::HTTP_10 {
-        return (Encoder::UntilClose, None);
-    }
-    let chunked = HeaderValue::from_static("chunked");
-    (Encoder::Chunked, Some((TRANSFER_ENCODING, chunked)))
 }
