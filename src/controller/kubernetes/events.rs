@@ -150,19 +150,11 @@ mod tests {
     }
 
     fn made_of(resource: &str) -> Finding {
-        let target = TargetRef {
-            group: String::new(),
-            kind: "Service".into(),
-            namespace: None,
-            name: "cart".into(),
-            section_name: None,
-            port: None,
-        };
         Finding {
             uid: "7d".into(),
             generation: 1,
             attachments: vec![Attachment {
-                target,
+                target: TargetRef::service("cart"),
                 accepted: Verdict::Good,
                 resolved: Verdict::Good,
                 resources: vec![name(resource)],

@@ -40,6 +40,21 @@ pub struct TargetRef {
     pub port: Option<u16>,
 }
 
+#[cfg(test)]
+impl TargetRef {
+    /// A Service of the object's own namespace.
+    pub fn service(name: &str) -> Self {
+        Self {
+            group: String::new(),
+            kind: "Service".into(),
+            namespace: None,
+            name: name.into(),
+            section_name: None,
+            port: None,
+        }
+    }
+}
+
 /// One condition's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -7,12 +7,8 @@ fn at(seconds: i64) -> Timestamp {
 
 fn service(name: &str) -> TargetRef {
     TargetRef {
-        group: String::new(),
-        kind: "Service".into(),
-        namespace: None,
-        name: name.into(),
-        section_name: None,
         port: Some(80),
+        ..TargetRef::service(name)
     }
 }
 

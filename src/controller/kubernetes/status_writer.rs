@@ -225,14 +225,7 @@ mod tests {
     fn words_follow_now_and_then_and_a_verdict_at_once() {
         let of = |accepted| Finding {
             attachments: vec![Attachment {
-                target: TargetRef {
-                    group: String::new(),
-                    kind: "Service".into(),
-                    namespace: None,
-                    name: "cart".into(),
-                    section_name: None,
-                    port: None,
-                },
+                target: TargetRef::service("cart"),
                 accepted,
                 resolved: Verdict::Good,
                 resources: Vec::new(),
