@@ -160,6 +160,11 @@ pub fn content_length(value: &[u8]) -> Option<u64> {
     (all && value.len() <= MOST_DIGITS).then_some(number.unsigned_abs())
 }
 
+/// What `Content-Length` says of a message's body, in bytes.
+pub fn stated_length(headers: &HeaderMap) -> Option<u64> {
+    content_length(headers.get(header::CONTENT_LENGTH)?.as_bytes())
+}
+
 /// The host that a request is for, with its port if it has one: the target's authority, else
 /// the `Host` header.
 pub fn host(request: &Parts) -> Option<&str> {

@@ -59,12 +59,12 @@ pub async fn handle(
     if let Err(bad) = checked {
         // What one reader refuses another may read as two requests: nothing more is read from here.
         let refusal = Refusal::new(Reason::BadRequest, bad.to_string());
-        let mut reply = refuse(exchange, refusal, &parts);
-        close_after(&mut reply);
+        let mut reply = refuse(exchange, refusal);
+        close_after(&mut reply, parts.version);
         return reply;
     }
     if let Err(refusal) = context.admit(&exchange, &parts) {
-        return refuse(exchange, refusal, &parts);
+        return refuse(exchange, refusal);
     }
     let upgrade = if kind == Kind::Upgrade {
         head::Upgrade::Keep
@@ -72,42 +72,37 @@ pub async fn handle(
         head::Upgrade::Strip
     };
     head::strip_hop_by_hop(&mut parts.headers, upgrade);
+    let (spelling, upgrade) = match client {
+        Some(client) => (Some(client.spelling), client.upgrade),
+        None => (None, None),
+    };
     let routed = Routed {
         context: &context,
         view: &view,
         route,
         kind,
-        spelling: client.as_ref().map(|client| client.spelling.clone()),
+        spelling,
     };
-    let original = Original {
-        version: parts.version,
-        method: parts.method.clone(),
-    };
-    let upgrade = client.and_then(|client| client.upgrade);
+    let (version, to_head) = (parts.version, parts.method == http::Method::HEAD);
     let mut reply = match routed
         .answer(&mut exchange, &mut parts, body, upgrade)
         .await
     {
-        Ok(response) => finish(exchange, response, original),
-        Err(refusal) => refuse(exchange, refusal, &parts),
+        Ok(answer) => finish(exchange, answer, to_head),
+        Err(refusal) => refuse(exchange, refusal),
     };
     if context.worker.shared.drain.is_draining() {
-        close_after(&mut reply);
+        close_after(&mut reply, version);
     }
     reply
 }
 
 /// Asks an HTTP/1 client not to come back on this connection. HTTP/2 has GOAWAY for that.
-fn close_after(reply: &mut Reply) {
-    if reply.version() < Version::HTTP_2 && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+fn close_after(reply: &mut Reply, version: Version) {
+    if version < Version::HTTP_2 && reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
         reply.headers_mut().insert(header::CONNECTION, close);
     }
-}
-
-struct Original {
-    version: Version,
-    method: http::Method,
 }
 
 /// What came back, and how it goes on.
@@ -417,20 +412,17 @@ fn priority(policy: &ResiliencePolicy, parts: &request::Parts) -> Priority {
         })
 }
 
-fn finish(mut exchange: Box<Exchange>, answer: Answer, original: Original) -> Reply {
-    let (mut response, deadline) = match answer {
-        Answer::Local(mut response) => {
+fn finish(mut exchange: Box<Exchange>, answer: Answer, to_head: bool) -> Reply {
+    let (response, deadline) = match answer {
+        Answer::Local(response) => {
             exchange.answered_locally(response.status());
-            restore_version(&mut response, original.version);
             return response;
         }
         Answer::Upstream { response, deadline } => (response, deadline),
     };
     exchange.responded(response.status(), response.headers());
-    restore_version(&mut response, original.version);
-    let head = original.method == http::Method::HEAD;
     response.map(|body| {
-        if head {
+        if to_head {
             // Nothing follows, whatever Content-Length says.
             let mut exchange = exchange;
             super::body::Observer::ended(&mut *exchange);
@@ -440,19 +432,12 @@ fn finish(mut exchange: Box<Exchange>, answer: Answer, original: Original) -> Re
     })
 }
 
-/// The client's version instead of the upstream's.
-fn restore_version<B>(response: &mut Response<B>, original: Version) {
-    *response.version_mut() = original;
-}
-
-fn refuse(mut exchange: Box<Exchange>, refusal: Refusal, parts: &request::Parts) -> Reply {
+fn refuse(mut exchange: Box<Exchange>, refusal: Refusal) -> Reply {
     exchange.refused(refusal.reason);
     tracing::debug!(
         reason = refusal.reason.as_str(),
         detail = refusal.detail,
         "refused"
     );
-    let mut response = refusal.into_response(exchange.grpc);
-    restore_version(&mut response, parts.version);
-    response
+    refusal.into_response(exchange.grpc)
 }

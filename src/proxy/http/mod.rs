@@ -5,6 +5,8 @@ pub mod context;
 mod deadline;
 mod exchange;
 mod fallback;
+#[cfg(test)]
+mod fed;
 mod forward;
 mod held;
 pub(crate) mod http1;

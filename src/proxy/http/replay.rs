@@ -192,39 +192,23 @@ impl Sent {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::proxy::http::fed::{Fed, data};
 
-    /// Gives these frames, one for each poll.
-    struct Frames(VecDeque<Frame<Bytes>>);
-
-    impl Body for Frames {
-        type Data = Bytes;
-        type Error = BoxError;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            Poll::Ready(self.0.pop_front().map(Ok))
+    fn body<const N: usize>(parts: [&'static str; N]) -> Fed {
+        let (feed, body) = Fed::new();
+        for part in parts {
+            feed.send(data(part)).unwrap();
         }
-    }
-
-    fn body<const N: usize>(data: [&'static str; N]) -> Frames {
-        let mut frames: VecDeque<_> = data
-            .into_iter()
-            .map(|data| Frame::data(Bytes::from_static(data.as_bytes())))
-            .collect();
         let mut trailers = HeaderMap::new();
         trailers.insert("end", http::HeaderValue::from_static("yes"));
-        frames.push_back(Frame::trailers(trailers));
-        Frames(frames)
+        feed.send(Ok(Frame::trailers(trailers))).unwrap();
+        body
     }
 
-    async fn text(body: ReplayBody<Frames>) -> Result<String, BoxError> {
+    async fn text(body: ReplayBody<Fed>) -> Result<String, BoxError> {
         let whole = body.collect().await?;
         assert!(whole.trailers().is_some());
         Ok(String::from_utf8(whole.to_bytes().to_vec()).unwrap())
@@ -242,27 +226,12 @@ mod tests {
         assert!(first.frame().await.unwrap().is_err(), "its turn is over");
     }
 
-    /// A body that comes as the test sends it.
-    struct Coming(tokio::sync::mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
-
-    impl Body for Coming {
-        type Data = Bytes;
-        type Error = BoxError;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            self.0.poll_recv(cx)
-        }
-    }
-
     /// It read on while the next one was dialling, and what it took was missing there; or it
     /// waited for ever for what the next one got.
     #[tokio::test]
     async fn a_try_takes_nothing_more_once_another_is_decided_on() {
-        let (send, coming) = tokio::sync::mpsc::unbounded_channel();
-        let replay = Replay::new(Coming(coming), 100);
+        let (feed, coming) = Fed::new();
+        let replay = Replay::new(coming, 100);
         let mut first = replay.next();
         let waiting = async { first.frame().await.unwrap().is_err() };
         let deciding = async { replay.claim() };
@@ -270,18 +239,17 @@ mod tests {
         let (is_told, ()) = tokio::join!(biased; waiting, deciding);
         assert!(is_told);
         let mut second = replay.next();
-        send.send(Ok(Frame::data(Bytes::from_static(b"all of it"))))
-            .unwrap();
+        feed.send(data("all of it")).unwrap();
         let frame = second.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "all of it");
     }
 
     #[tokio::test]
     async fn a_body_that_broke_off_is_whole_for_nobody() {
-        let (send, coming) = tokio::sync::mpsc::unbounded_channel();
-        let replay = Replay::new(Coming(coming), 100);
-        send.send(Err("gone".into())).unwrap();
-        drop(send);
+        let (feed, coming) = Fed::new();
+        let replay = Replay::new(coming, 100);
+        feed.send(Err("gone".into())).unwrap();
+        drop(feed);
         assert!(replay.next().frame().await.unwrap().is_err());
         assert!(!replay.repeatable());
         assert!(replay.next().frame().await.unwrap().is_err());

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -116,8 +116,7 @@ fn keep<S>(wire: Option<Box<Wire<S>>>, home: Option<Rc<dyn Home<S>>>) {
         && wire.read.is_empty()
         && !wire.is_unsent()
     {
-        // The buffer of its last answer.
-        wire.read = BytesMut::new();
+        wire.rest();
         home.keep(Connection(wire));
     }
 }

@@ -1,20 +1,13 @@
 //! How an answer is framed, by what was asked.
 
-use http::{
-    HeaderName, HeaderValue, StatusCode, Version,
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-    response,
-};
+use http::{StatusCode, Version, response};
 use http_body::Body;
 use tokio::sync::oneshot;
 
-use super::proto::Encoder;
-use crate::proxy::{head::content_length, io::Rewind};
+use super::{outgoing::known_length, proto::Encoder};
+use crate::proxy::{head::stated_length, io::Rewind};
 
 pub const SWITCHED: StatusCode = StatusCode::SWITCHING_PROTOCOLS;
-
-/// Written anew, so that there is one of them at most.
-pub static FRAMING: [HeaderName; 2] = [TRANSFER_ENCODING, CONTENT_LENGTH];
 
 /// What is to be known of a request when it is answered.
 pub struct Asked<S> {
@@ -28,32 +21,19 @@ pub struct Asked<S> {
 }
 
 impl<S> Asked<S> {
-    /// How an answer's body is written, and the field that says so.
-    pub fn framing(
-        &self,
-        reply: &response::Parts,
-        body: &impl Body,
-    ) -> (Encoder, Option<(HeaderName, HeaderValue)>) {
+    /// How an answer's body is written.
+    pub fn encoder(&self, reply: &response::Parts, body: &impl Body) -> Encoder {
         if matches!(reply.status, StatusCode::NO_CONTENT | SWITCHED) {
-            return (Encoder::None, None);
+            return Encoder::None(None);
         }
-        let said = |length: u64| Some((CONTENT_LENGTH, HeaderValue::from(length)));
-        let stated = reply.headers.get(CONTENT_LENGTH);
-        let stated = stated.and_then(|length| content_length(length.as_bytes()));
+        let stated = stated_length(&reply.headers);
         if self.to_head || reply.status == StatusCode::NOT_MODIFIED {
-            return (Encoder::None, stated.and_then(said));
+            return Encoder::None(stated);
         }
-        let exact = match body.is_end_stream() {
-            true => Some(0),
-            false => body.size_hint().exact(),
-        };
-        if let Some(length) = stated.or(exact) {
-            return (Encoder::Exact(length), said(length));
+        match stated.or_else(|| known_length(body)) {
+            Some(length) => Encoder::Exact(length),
+            None if self.version == Version::HTTP_10 => Encoder::UntilClose,
+            None => Encoder::Chunked,
         }
-        if self.version == Version::HTTP_10 {
-            return (Encoder::UntilClose, None);
-        }
-        let chunked = HeaderValue::from_static("chunked");
-        (Encoder::Chunked, Some((TRANSFER_ENCODING, chunked)))
     }
 }

@@ -9,22 +9,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
-    request,
-};
+use http::{HeaderName, Method, Response, StatusCode, Version, header::HOST, request};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     answer::{ResponseBody, receive},
-    outgoing::Outgoing,
-    proto::{self, Encoder, Error, Found, Line, ResponseHead, Search, Spelling, write_head},
+    outgoing::{Outgoing, known_length},
+    proto::{self, Encoder, Error, Fields, Found, Line, ResponseHead, Search, Spelling},
     wire::Wire,
 };
 use crate::proxy::{
-    head::{Http1Target, content_length},
+    head::{Http1Target, stated_length},
     http::{body::BoxError, kind},
 };
 
@@ -34,22 +30,11 @@ pub struct Head<'a> {
     /// As it stands in the first line.
     pub target: &'a str,
     pub version: Version,
-    pub headers: &'a HeaderMap,
-    /// Of the headers, those that are not sent.
-    pub without: &'a [HeaderName],
-    /// Sent beside the headers.
-    pub with: Option<(&'a HeaderName, &'a [u8])>,
-    /// How the client spelled the names.
-    pub spelling: Option<&'a Spelling>,
+    pub fields: Fields<'a>,
 }
 
-/// What of a head only proxies read, what is written anew, and what is where another host is named.
-static NOT_SENT: [HeaderName; 4] = [
-    kind::ORIGINAL_VERSION,
-    TRANSFER_ENCODING,
-    CONTENT_LENGTH,
-    HOST,
-];
+/// What of a head only proxies read, and what is written anew where another host is named.
+static NOT_SENT: [HeaderName; 2] = [kind::ORIGINAL_VERSION, HOST];
 
 impl<'a> Head<'a> {
     /// Of a validated request.
@@ -58,17 +43,32 @@ impl<'a> Head<'a> {
         target: &'a Http1Target<'a>,
         spelling: Option<&'a Spelling>,
     ) -> Self {
+        let fields = Fields {
+            headers: &request.headers,
+            without: match target.host {
+                Some(_) => &NOT_SENT[..],
+                None => &NOT_SENT[..1],
+            },
+            with: target.host.map(|host| (&HOST, host.as_bytes())),
+            spelling,
+        };
         Self {
             method: &request.method,
             target: &target.target,
             version: target.version,
-            headers: &request.headers,
-            without: match target.host {
-                Some(_) => &NOT_SENT[..],
-                None => &NOT_SENT[..3],
-            },
-            with: target.host.map(|host| (&HOST, host.as_bytes())),
-            spelling,
+            fields,
+        }
+    }
+
+    /// How the body is written.
+    fn encoder(&self, body: &impl Body) -> Encoder {
+        let stated = stated_length(self.fields.headers);
+        // RFC 9110, section 8.6: with these one is expected.
+        let awaited = [Method::POST, Method::PUT, Method::PATCH].contains(self.method);
+        match stated.or_else(|| known_length(body)) {
+            Some(0) if stated.is_none() && !awaited => Encoder::None(None),
+            Some(length) => Encoder::Exact(length),
+            None => Encoder::Chunked,
         }
     }
 }
@@ -116,7 +116,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
         B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static,
     {
         let mut wire = self.0;
-        let encoder = begin(&mut wire, &head, &body);
+        let encoder = head.encoder(&body);
+        let line = Line::Request {
+            method: head.method.as_str(),
+            target: head.target,
+            version: head.version,
+        };
+        head.fields.write(&line, &encoder, &mut wire.out);
         let mut upload = Some(Outgoing::new(body, encoder, true));
         let mut search = Search::default();
         let mut begun = false;
@@ -137,56 +143,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
         let answer = answered.await?;
         let home = home.filter(|_| !broken);
         Ok(receive(answer, wire, upload, home))
-    }
-}
-
-/// Writes the head, and tells how the body is to be written.
-fn begin<S>(wire: &mut Wire<S>, head: &Head<'_>, body: &impl Body) -> Encoder {
-    let (encoder, said) = framing(head, body);
-    let line = Line::Request {
-        method: head.method.as_str(),
-        target: head.target,
-        version: head.version,
-    };
-    let said = said.as_ref().map(|(name, value)| (name, value.as_bytes()));
-    let with = [head.with, said].into_iter().flatten();
-    write_head(
-        &mut wire.out,
-        &line,
-        head.headers,
-        head.without,
-        with,
-        head.spelling,
-    );
-    encoder
-}
-
-/// How a request's body is written, and the field that says so where the head has none.
-fn framing(head: &Head<'_>, body: &impl Body) -> (Encoder, Option<(HeaderName, HeaderValue)>) {
-    let stated = head.headers.get(CONTENT_LENGTH);
-    if let Some(length) = stated.and_then(|it| content_length(it.as_bytes())) {
-        let said = (CONTENT_LENGTH, HeaderValue::from(length));
-        return (Encoder::Exact(length), Some(said));
-    }
-    let exact = match body.is_end_stream() {
-        true => Some(0),
-        false => body.size_hint().exact(),
-    };
-    match exact {
-        Some(0) => {
-            // RFC 9110, section 8.6: of these a body is expected.
-            let awaited = [Method::POST, Method::PUT, Method::PATCH].contains(head.method);
-            let said = awaited.then(|| (CONTENT_LENGTH, HeaderValue::from(0)));
-            (Encoder::None, said)
-        }
-        Some(length) => {
-            let said = (CONTENT_LENGTH, HeaderValue::from(length));
-            (Encoder::Exact(length), Some(said))
-        }
-        None => {
-            let chunked = HeaderValue::from_static("chunked");
-            (Encoder::Chunked, Some((TRANSFER_ENCODING, chunked)))
-        }
     }
 }
 

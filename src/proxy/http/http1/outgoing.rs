@@ -15,6 +15,14 @@ use super::{
 };
 use crate::proxy::http::body::BoxError;
 
+/// How long a body is, in bytes, where it knows.
+pub fn known_length(body: &impl Body) -> Option<u64> {
+    match body.is_end_stream() {
+        true => Some(0),
+        false => body.size_hint().exact(),
+    }
+}
+
 pub struct Outgoing<B> {
     body: B,
     encoder: Encoder,
@@ -31,7 +39,7 @@ where
     pub fn new(body: B, encoder: Encoder, with_trailers: bool) -> Self {
         Self {
             with_trailers,
-            is_taken: matches!(encoder, Encoder::None),
+            is_taken: matches!(encoder, Encoder::None(_)),
             body,
             encoder,
         }

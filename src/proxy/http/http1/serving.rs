@@ -17,13 +17,13 @@ use tokio::{
 
 use super::{
     OnUpgrade,
-    asked::{Asked, FRAMING, SWITCHED},
+    asked::{Asked, SWITCHED},
     inbox::{Filler, RequestBody},
     outgoing::Outgoing,
     patience::{Doing, Next},
     proto::{
-        self, Decoder, Encoder, Error, Found, Length, Line, Piece, RequestHead, Search, Spelling,
-        write_head,
+        self, Decoder, Encoder, Error, Fields, Found, Length, Line, Piece, RequestHead, Search,
+        Spelling,
     },
     wire::Wire,
 };
@@ -100,10 +100,12 @@ where
     let mut serving = Serving::new(Wire::new(stream));
     loop {
         let head = match poll_fn(|cx| serving.poll_head(cx, upkeep)).await {
-            Ok(Ok(head)) => head,
-            Ok(Err(error)) => return Ended::Refused(error, serving.wire),
-            Err(Next::Park) => return Ended::Parked(serving.wire.into_parts().0),
-            Err(next) => return Ended::of(next),
+            Ok(head) => head,
+            Err(NoRequest::Unreadable(error)) => return Ended::Refused(error, serving.wire),
+            Err(NoRequest::Ended(Next::Park)) => {
+                return Ended::Parked(serving.wire.into_parts().0);
+            }
+            Err(NoRequest::Ended(next)) => return Ended::of(next),
         };
         let (request, client, mut asked) = serving.begin(head);
         let mut answering = answer(request, client);
@@ -147,6 +149,13 @@ where
             Rest::Ended(next) => return Ended::of(next),
         }
     }
+}
+
+/// Why there is no next request.
+enum NoRequest {
+    /// What came is none.
+    Unreadable(Error),
+    Ended(Next),
 }
 
 /// How the sending of an answer ended.
@@ -206,38 +215,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         }
     }
 
-    /// The next request's head; the error is what there is instead of one.
+    /// The next request's head.
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         upkeep: &mut impl Upkeep,
-    ) -> Poll<Result<Result<RequestHead, Error>, Next>> {
+    ) -> Poll<Result<RequestHead, NoRequest>> {
         loop {
-            let head = match self.search.go_on(&self.wire.read) {
-                Ok(Found::Head(end)) => {
-                    let bytes = self.wire.read.split_to(end).freeze();
-                    let search = mem::take(&mut self.search);
-                    Some(proto::request(bytes, &search))
-                }
-                // A client that speaks something else may wait for an answer.
-                Ok(Found::Line) => proto::check_request(&self.wire.read).err().map(Err),
-                Ok(Found::Nothing) => None,
-                Err(error) => Some(Err(error)),
-            };
-            if head.is_none() && self.search.skips(self.wire.read.len()) {
-                self.wire.read.clear();
-            }
-            if let Some(head) = head {
+            if let Some(head) = self.take_head().map_err(NoRequest::Unreadable)? {
                 return Poll::Ready(Ok(head));
             }
             match self.wire.poll_fill(cx) {
                 Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(Err(Next::Close)),
+                Poll::Ready(Ok(false) | Err(_)) => {
+                    return Poll::Ready(Err(NoRequest::Ended(Next::Close)));
+                }
                 Poll::Pending => break,
             }
         }
         let doing = self.doing(false, !self.wire.read.is_empty());
-        upkeep.poll(cx, doing).map(Err)
+        upkeep
+            .poll(cx, doing)
+            .map(|next| Err(NoRequest::Ended(next)))
+    }
+
+    /// A head, if all of it has come.
+    fn take_head(&mut self) -> Result<Option<RequestHead>, Error> {
+        match self.search.go_on(&self.wire.read)? {
+            Found::Head(end) => {
+                let bytes = self.wire.read.split_to(end).freeze();
+                return proto::request(bytes, &mem::take(&mut self.search)).map(Some);
+            }
+            // A client that speaks something else may wait for an answer.
+            Found::Line => proto::check_request(&self.wire.read)?,
+            Found::Nothing => {}
+        }
+        if self.search.skips(self.wire.read.len()) {
+            self.wire.read.clear();
+        }
+        Ok(None)
     }
 
     /// Ends the stream in order. Whether the client sees that is its matter, and it must not take
@@ -375,26 +391,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         // Whoever has its answer is not asked for the body any more, and may send it or not.
         self.unasked = mem::take(&mut self.expects_continue);
         asked.persists &= !says_close && !self.unreadable && !self.unasked;
-        let (encoder, said) = asked.framing(reply, &body);
-        if matches!(encoder, Encoder::UntilClose) {
-            asked.persists = false;
-        }
+        let encoder = asked.encoder(reply, &body);
+        asked.persists &= !matches!(encoder, Encoder::UntilClose);
         let connection: Option<&[u8]> = match asked.persists {
             _ if says.is_some() => None,
             true if asked.version == Version::HTTP_10 => Some(b"keep-alive"),
             true => None,
             false => Some(b"close"),
         };
-        let said = said.as_ref().map(|(name, value)| (name, value.as_bytes()));
-        let connection = connection.map(|word| (&CONNECTION, word));
+        let fields = Fields {
+            headers: &reply.headers,
+            without: &[],
+            with: connection.map(|word| (&CONNECTION, word)),
+            spelling: body.spelling(),
+        };
         let line = Line::Response {
             status: reply.status,
             version: asked.version,
         };
-        let with = [said, connection].into_iter().flatten();
-        let out = &mut self.wire.out;
-        let spelling = body.spelling();
-        write_head(out, &line, &reply.headers, &FRAMING, with, spelling);
+        fields.write(&line, &encoder, &mut self.wire.out);
         Outgoing::new(body, encoder, asked.takes_trailers)
     }
 

@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, IoSlice},
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -13,9 +14,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::proto::{Output, SLICES};
 use crate::proxy::http::scratch;
 
+/// Of what an exchange has read at a time a connection at rest keeps the buffer up to here, in
+/// bytes: most find room in the one of the exchange before.
+const KEPT: usize = 4 * 1024;
+
 pub struct Wire<S> {
     stream: S,
     pub read: BytesMut,
+    /// The most that was in `read` since the connection last rested, in bytes.
+    most_read: usize,
     pub out: Output,
     /// Something was written that may wait in the stream.
     unflushed: bool,
@@ -28,6 +35,7 @@ impl<S> Wire<S> {
         Self {
             stream,
             read: BytesMut::new(),
+            most_read: 0,
             out: Output::default(),
             unflushed: false,
             writes: 0,
@@ -44,6 +52,13 @@ impl<S> Wire<S> {
         self.unflushed || !self.out.is_empty()
     }
 
+    /// An exchange is over: what only a large one needs is given back.
+    pub fn rest(&mut self) {
+        if mem::take(&mut self.most_read) > KEPT {
+            self.read = BytesMut::new();
+        }
+    }
+
     /// How often the stream took something; wraps around.
     pub fn writes(&self) -> u32 {
         self.writes
@@ -58,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
             let came = room.filled();
             self.read.extend_from_slice(came);
+            self.most_read = self.most_read.max(self.read.len());
             Poll::Ready(Ok(!came.is_empty()))
         })
     }
@@ -91,5 +107,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// An answer of `size` bytes comes and is taken, and the connection rests.
+    async fn exchange(wire: &mut Wire<DuplexStream>, peer: &mut DuplexStream, size: usize) {
+        peer.write_all(&vec![b'x'; size]).await.unwrap();
+        while wire.read.len() < size {
+            assert!(poll_fn(|cx| wire.poll_fill(cx)).await.unwrap());
+        }
+        drop(wire.read.split_to(size).freeze());
+        wire.rest();
+    }
+
+    #[tokio::test]
+    async fn at_rest_it_keeps_the_buffer_of_a_small_answer_and_gives_a_large_one_back() {
+        let (stream, mut peer) = tokio::io::duplex(64 * 1024);
+        let mut wire = Wire::new(stream);
+        exchange(&mut wire, &mut peer, 1024).await;
+        assert!(wire.read.try_reclaim(1024));
+        exchange(&mut wire, &mut peer, 60 * 1024).await;
+        assert!(!wire.read.try_reclaim(1));
+        exchange(&mut wire, &mut peer, 1024).await;
+        assert!(wire.read.try_reclaim(1024));
     }
 }

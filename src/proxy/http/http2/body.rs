@@ -6,10 +6,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{handle::Reader, proto::Error};
+use crate::proxy::head::stated_length;
 
 /// Gives the stream's window back as its reader takes the data.
 pub struct ReceivedBody {
@@ -20,9 +21,10 @@ pub struct ReceivedBody {
 
 impl ReceivedBody {
     pub(super) fn new(stream: Reader, headers: &HeaderMap) -> Self {
-        let length = headers.get(header::CONTENT_LENGTH);
-        let left = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { stream, left }
+        Self {
+            stream,
+            left: stated_length(headers),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
+use std::mem;
+
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    HeaderMap, HeaderName, StatusCode, Version,
     header::{
         AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
         CONTENT_TYPE, COOKIE, EXPECT, HOST, MAX_FORWARDS, PROXY_AUTHORIZATION, RANGE, SET_COOKIE,
@@ -8,7 +10,7 @@ use http::{
     },
 };
 
-use super::{Error, Output, Spelling};
+use super::{Error, Output, Spelling, spelling::Names};
 
 /// A message's first line.
 pub enum Line<'a> {
@@ -23,42 +25,98 @@ pub enum Line<'a> {
     },
 }
 
-/// Writes a head. Of `headers` those in `without` stay out; `with` comes behind them. Names are
-/// written as in `spelling` where they occur there.
-pub fn write_head<'a>(
-    out: &mut Output,
-    line: &Line<'_>,
-    headers: &HeaderMap,
-    without: &[HeaderName],
-    with: impl IntoIterator<Item = (&'a HeaderName, &'a [u8])>,
-    spelling: Option<&Spelling>,
-) {
-    let out = out.row();
-    write_line(out, line, spelling);
-    let mut names = spelling.map(Spelling::names);
-    let mut field = |name: &HeaderName, value: &[u8]| {
-        let spelled = names.as_mut().and_then(|names| names.find(name));
-        out.extend_from_slice(spelled.unwrap_or(name.as_str().as_bytes()));
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    };
-    let mut cookies_written = false;
-    for (name, value) in headers {
-        if *name == COOKIE {
-            // In one line, into however many HTTP/2 has cut it (RFC 9113, section 8.2.3).
-            if !std::mem::replace(&mut cookies_written, true) {
-                let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-                field(name, &lines.collect::<Vec<_>>().join(&b"; "[..]));
+/// The fields of a head as it is written. Those that frame its body are the [`Encoder`]'s to say.
+pub struct Fields<'a> {
+    pub headers: &'a HeaderMap,
+    /// Of the headers, those that are not written.
+    pub without: &'a [HeaderName],
+    /// Written behind the headers.
+    pub with: Option<(&'a HeaderName, &'a [u8])>,
+    /// Names are written as in here, where they occur.
+    pub spelling: Option<&'a Spelling>,
+}
+
+impl Fields<'_> {
+    /// Writes a head whose body is written by `body`.
+    pub fn write(&self, line: &Line<'_>, body: &Encoder, out: &mut Output) {
+        let out = out.row();
+        write_line(out, line, self.spelling);
+        let mut names = self.spelling.map(Spelling::names);
+        let mut length = body.length();
+        let mut cookies_written = false;
+        for (name, value) in self.headers {
+            if *name == CONTENT_LENGTH {
+                // Where it stood, and once.
+                if let Some(length) = length.take() {
+                    write_name(out, name, names.as_mut());
+                    write_number::<10>(length, out);
+                    out.extend_from_slice(CRLF);
+                }
+            } else if *name == COOKIE {
+                if !mem::replace(&mut cookies_written, true) {
+                    write_name(out, name, names.as_mut());
+                    self.write_cookies(out);
+                }
+            } else if *name != TRANSFER_ENCODING && !self.without.contains(name) {
+                write_name(out, name, names.as_mut());
+                write_value(out, value.as_bytes());
             }
-        } else if !without.contains(name) {
-            field(name, value.as_bytes());
+        }
+        if let Some(length) = length {
+            write_name(out, &CONTENT_LENGTH, None);
+            write_number::<10>(length, out);
+            out.extend_from_slice(CRLF);
+        }
+        if let Encoder::Chunked = body {
+            write_name(out, &TRANSFER_ENCODING, None);
+            write_value(out, b"chunked");
+        }
+        if let Some((name, value)) = self.with {
+            write_name(out, name, names.as_mut());
+            write_value(out, value);
+        }
+        out.extend_from_slice(CRLF);
+    }
+
+    /// In one line, into however many HTTP/2 has cut it (RFC 9113, section 8.2.3).
+    fn write_cookies(&self, out: &mut Vec<u8>) {
+        for (at, line) in self.headers.get_all(COOKIE).iter().enumerate() {
+            let between: &[u8] = if at == 0 { b"" } else { b"; " };
+            out.extend_from_slice(between);
+            out.extend_from_slice(line.as_bytes());
+        }
+        out.extend_from_slice(CRLF);
+    }
+}
+
+const CRLF: &[u8] = b"\r\n";
+
+fn write_name(out: &mut Vec<u8>, name: &HeaderName, spelled: Option<&mut Names<'_>>) {
+    let spelled = spelled.and_then(|names| names.find(name));
+    out.extend_from_slice(spelled.unwrap_or(name.as_str().as_bytes()));
+    out.extend_from_slice(b": ");
+}
+
+fn write_value(out: &mut Vec<u8>, value: &[u8]) {
+    out.extend_from_slice(value);
+    out.extend_from_slice(CRLF);
+}
+
+/// In digits, without a sign.
+fn write_number<const RADIX: u64>(mut number: u64, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // As many as the largest has in decimal.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = DIGITS[(number % RADIX) as usize];
+        number /= RADIX;
+        if number == 0 {
+            break;
         }
     }
-    for (name, value) in with {
-        field(name, value);
-    }
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&digits[at..]);
 }
 
 fn write_line(out: &mut Vec<u8>, line: &Line<'_>, spelling: Option<&Spelling>) {
@@ -91,14 +149,14 @@ fn write_line(out: &mut Vec<u8>, line: &Line<'_>, spelling: Option<&Spelling>) {
         }
     };
     words.iter().for_each(|word| out.extend_from_slice(word));
-    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(CRLF);
 }
 
 /// Writes a body as its head announced it.
 #[derive(Debug)]
 pub enum Encoder {
-    /// Nothing is written, whatever comes.
-    None,
+    /// Nothing is written, whatever comes; this is what the head says of what would have been.
+    None(Option<u64>),
     /// This many bytes are missing.
     Exact(u64),
     Chunked,
@@ -106,6 +164,15 @@ pub enum Encoder {
 }
 
 impl Encoder {
+    /// What the head says of the length, in bytes.
+    fn length(&self) -> Option<u64> {
+        match self {
+            Encoder::None(length) => *length,
+            Encoder::Exact(length) => Some(*length),
+            Encoder::Chunked | Encoder::UntilClose => None,
+        }
+    }
+
     /// # Errors
     /// When it is more than was announced: the reader would take the rest for another message.
     pub fn data(&mut self, data: Bytes, out: &mut Output) -> Result<(), Error> {
@@ -113,7 +180,7 @@ impl Encoder {
             return Ok(());
         }
         match self {
-            Encoder::None => {}
+            Encoder::None(_) => {}
             Encoder::UntilClose => out.push(data),
             Encoder::Exact(left) => {
                 let more = left.checked_sub(data.len() as u64);
@@ -121,9 +188,11 @@ impl Encoder {
                 out.push(data);
             }
             Encoder::Chunked => {
-                write_size(data.len(), out.row());
+                let size = out.row();
+                write_number::<16>(data.len() as u64, size);
+                size.extend_from_slice(CRLF);
                 out.push(data);
-                out.row().extend_from_slice(b"\r\n");
+                out.row().extend_from_slice(CRLF);
             }
         }
         Ok(())
@@ -139,30 +208,15 @@ impl Encoder {
                 out.extend_from_slice(b"0\r\n");
                 let fields = trailers.into_iter().flatten();
                 for (name, value) in fields.filter(|(name, _)| may_trail(name)) {
-                    write_field(out, name, value);
+                    write_name(out, name, None);
+                    write_value(out, value.as_bytes());
                 }
-                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(CRLF);
             }
-            Encoder::None | Encoder::Exact(0) | Encoder::UntilClose => {}
+            Encoder::None(_) | Encoder::Exact(0) | Encoder::UntilClose => {}
         }
         Ok(())
     }
-}
-
-fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-/// In hexadecimal, with its CRLF.
-fn write_size(size: usize, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
-    let digit = |at| DIGITS[(size >> (4 * at)) & 0xf];
-    out.extend((0..digits).rev().map(digit));
-    out.extend_from_slice(b"\r\n");
 }
 
 /// What a head decides stays there (RFC 9110, section 6.5.1), and what concerns a connection or is

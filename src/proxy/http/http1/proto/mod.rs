@@ -13,7 +13,7 @@ mod spelling;
 mod tests;
 
 pub use decode::{Decoder, Piece};
-pub use encode::{Encoder, Line, write_head};
+pub use encode::{Encoder, Fields, Line};
 pub use error::Error;
 pub use head::{
     Found, Length, RequestHead, ResponseHead, Search, check_request, check_response, request,

@@ -32,7 +32,7 @@ impl Spelling {
 }
 
 /// Finds names as they were spelled. Asked in the order in which they came it looks at each once.
-pub struct Names<'a> {
+pub(super) struct Names<'a> {
     head: &'a [u8],
     /// Where the first field begins.
     first: usize,

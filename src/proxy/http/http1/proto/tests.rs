@@ -371,8 +371,13 @@ fn a_head_is_written_as_its_names_were_spelled() {
         status: head.parts.status,
         version: Version::HTTP_11,
     };
-    let headers = &head.parts.headers;
-    write_head(&mut out, &line, headers, &[], None, Some(&head.spelling));
+    let mut fields = Fields {
+        headers: &head.parts.headers,
+        without: &[],
+        with: None,
+        spelling: Some(&head.spelling),
+    };
+    fields.write(&line, &Encoder::None(None), &mut out);
     let expected =
         "HTTP/1.1 200 Fine with me\r\nX-ONE: 1\r\nX-one: 3\r\nx-Two: 2\r\nx-three: 3\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&written(&mut out)), expected);
@@ -383,14 +388,8 @@ fn a_head_is_written_as_its_names_were_spelled() {
         version: Version::HTTP_10,
     };
     let without = [HeaderName::from_static("x-one")];
-    write_head(
-        &mut out,
-        &line,
-        headers,
-        &without,
-        None,
-        Some(&head.spelling),
-    );
+    fields.without = &without;
+    fields.write(&line, &Encoder::None(None), &mut out);
     let expected = "HTTP/1.0 404 Not Found\r\nx-Two: 2\r\nx-three: 3\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&written(&mut out)), expected);
 }
@@ -431,9 +430,52 @@ fn cookies_are_one_line_where_they_began() {
         version: Version::HTTP_11,
     };
     let mut out = Output::default();
-    write_head(&mut out, &line, &headers, &[], None, None);
+    let fields = Fields {
+        headers: &headers,
+        without: &[],
+        with: None,
+        spelling: None,
+    };
+    fields.write(&line, &Encoder::None(None), &mut out);
     let expected = "GET / HTTP/1.1\r\na: 1\r\ncookie: b=2; d=4\r\nc: 3\r\n\r\n";
     assert_eq!(String::from_utf8_lossy(&written(&mut out)), expected);
+}
+
+#[test]
+fn a_length_is_said_once_where_it_stood_and_as_it_was_understood() {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("content-length", "05"),
+        ("content-length", "5"),
+        ("transfer-encoding", "chunked"),
+        ("a", "1"),
+    ] {
+        let name = HeaderName::from_static(name);
+        headers.append(name, HeaderValue::from_static(value));
+    }
+    let line = Line::Response {
+        status: StatusCode::OK,
+        version: Version::HTTP_11,
+    };
+    let fields = Fields {
+        headers: &headers,
+        without: &[],
+        with: Some((&header::CONNECTION, b"close")),
+        spelling: None,
+    };
+    for (encoder, before, behind) in [
+        (Encoder::Exact(5), "content-length: 5\r\n", ""),
+        (Encoder::None(Some(0)), "content-length: 0\r\n", ""),
+        (Encoder::None(None), "", ""),
+        (Encoder::UntilClose, "", ""),
+        (Encoder::Chunked, "", "transfer-encoding: chunked\r\n"),
+    ] {
+        let mut out = Output::default();
+        fields.write(&line, &encoder, &mut out);
+        let expected =
+            format!("HTTP/1.1 200 OK\r\n{before}a: 1\r\n{behind}connection: close\r\n\r\n");
+        assert_eq!(String::from_utf8_lossy(&written(&mut out)), expected);
+    }
 }
 
 #[test]
