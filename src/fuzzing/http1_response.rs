@@ -11,7 +11,10 @@ use super::{
 };
 use crate::proxy::{
     head::{Http1Target, Upgrade, strip_hop_by_hop},
-    http::http1::{Client, Connection, Head, RequestBody, carry},
+    http::{
+        ahead::Untold,
+        http1::{Client, Connection, Head, RequestBody, carry},
+    },
 };
 
 /// What an upstream answers, as the proxy takes it and passes it on. The first byte says to which
@@ -62,7 +65,7 @@ fn receive(bytes: &[u8], head: bool) -> Option<Response<Whole>> {
     let mut receiving = pin!(async {
         let nothing = Replayed::new(Bytes::new(), None, SizeHint::with_exact(0));
         let connection = Connection::new(wire.clone());
-        let sent = connection.send(Head::of(&request, &target, None), nothing, None);
+        let sent = connection.send(Head::of(&request, &target, None), nothing, None, &Untold);
         let (parts, body) = sent.await.ok()?.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             return None;

@@ -18,6 +18,7 @@ use crate::proxy::{
     head::Http1Target,
     http::{
         body::BoxError,
+        ahead::Untold,
         http1::{Connection, Doing, Head, Next, ReplyBody, Spelling, Upkeep},
     },
 };
@@ -156,7 +157,7 @@ pub fn send(parts: &Parts, body: Replayed) -> Vec<u8> {
     let wire = Wire::new(&[], 0);
     let target = Http1Target::of(parts);
     let head = Head::of(parts, &target, None);
-    let mut sending = pin!(Connection::new(wire.clone()).send(head, body, None));
+    let mut sending = pin!(Connection::new(wire.clone()).send(head, body, None, &Untold));
     wire.until_still(|| poll_once(sending.as_mut()).is_ready());
     wire.output()
 }

@@ -10,11 +10,13 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header, request}
 use http_body::Body;
 
 use super::{
+    ahead::{Ahead, PassedOn},
     body::{ClientBody, ResponseBody},
     context::Context,
     deadline, fallback,
     forward::{Forward, Keep, Payload},
     http1::{self, Spelling},
+    http2,
     kind::{self, Kind},
     mirror,
     received::Received,
@@ -37,17 +39,20 @@ use crate::{
 
 pub type Reply = Response<ResponseBody<Exchange>>;
 
-/// Answers a request, come what may. `client` is what the connection of one in HTTP/1 says of it.
-pub async fn handle(
-    context: Rc<Context>,
-    request: Request<Received>,
-    client: Option<http1::Client<Stream>>,
-) -> Reply {
+/// Who asks.
+pub enum Client<'a> {
+    /// With what its connection says of the request.
+    Http1(http1::Client<Stream>),
+    Http2(&'a http2::Writer),
+}
+
+/// Answers a request, come what may.
+pub async fn handle(context: Rc<Context>, request: Request<Received>, client: Client<'_>) -> Reply {
     let started = host::now();
     context.worker.exchanges.update(|before| before + 1);
     let (mut parts, body) = request.into_parts();
     let view = context.upstream.view();
-    let checked = check(&parts, client.as_ref());
+    let checked = check(&parts, &client);
     let kind = kind::kind(&parts);
     trust_peer(&context, &mut parts);
     let route = if checked.is_ok() {
@@ -72,9 +77,13 @@ pub async fn handle(
         head::Upgrade::Strip
     };
     head::strip_hop_by_hop(&mut parts.headers, upgrade);
-    let (spelling, upgrade) = match client {
-        Some(client) => (Some(client.spelling), client.upgrade),
-        None => (None, None),
+    let early;
+    let (spelling, upgrade, ahead): (_, _, &dyn Ahead) = match client {
+        Client::Http1(client) => {
+            early = client.early;
+            (Some(client.spelling), client.upgrade, &*early)
+        }
+        Client::Http2(writer) => (None, None, writer),
     };
     let routed = Routed {
         context: &context,
@@ -82,6 +91,7 @@ pub async fn handle(
         route,
         kind,
         spelling,
+        ahead: &PassedOn(ahead),
     };
     let (version, to_head) = (parts.version, parts.method == http::Method::HEAD);
     let mut reply = match routed
@@ -118,13 +128,10 @@ pub enum Answer {
 
 /// Refuses what two readers could understand differently. Where an HTTP/1 message ends was read
 /// with its head.
-fn check(
-    parts: &request::Parts,
-    client: Option<&http1::Client<Stream>>,
-) -> Result<(), head::BadRequest> {
+fn check(parts: &request::Parts, client: &Client<'_>) -> Result<(), head::BadRequest> {
     match client {
-        Some(client) => client.fault.map_or(Ok(()), Err)?,
-        None => head::validate_framing(&parts.headers)?,
+        Client::Http1(client) => client.fault.map_or(Ok(()), Err)?,
+        Client::Http2(_) => head::validate_framing(&parts.headers)?,
     }
     head::validate(parts)
 }
@@ -222,6 +229,7 @@ struct Routed<'a> {
     route: Option<Selected<'a>>,
     kind: Kind,
     spelling: Option<Spelling>,
+    ahead: &'a dyn Ahead,
 }
 
 impl<'a> Routed<'a> {
@@ -268,6 +276,7 @@ impl<'a> Routed<'a> {
             route: self.route.map(|route| &route.rule.name),
             kind: self.kind,
             spelling: self.spelling.as_ref(),
+            ahead: self.ahead,
             deadline,
             try_timeout: self.route.and_then(|route| route.rule.backend_timeout),
             priority: priority(policy, parts),
@@ -317,6 +326,7 @@ impl<'a> Routed<'a> {
                     payload: &mut payload,
                     kind: self.kind,
                     spelling: self.spelling.as_ref(),
+                    ahead: self.ahead,
                     deadline,
                     stale_key: stale_key.as_ref(),
                 };

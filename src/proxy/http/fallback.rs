@@ -8,6 +8,7 @@ use std::{
 use http::{HeaderName, HeaderValue, Response, StatusCode, request};
 
 use super::{
+    ahead::Ahead,
     body::ResponseBody,
     context::Context,
     exchange::Answer,
@@ -40,6 +41,7 @@ pub struct Request<'a> {
     pub payload: &'a mut Payload,
     pub kind: Kind,
     pub spelling: Option<&'a Spelling>,
+    pub ahead: &'a dyn Ahead,
     pub deadline: Option<Instant>,
     pub stale_key: Option<&'a stale::Key>,
 }
@@ -139,6 +141,7 @@ async fn other_service(
         route: None,
         kind: request.kind,
         spelling: request.spelling,
+        ahead: request.ahead,
         deadline: request.deadline,
         try_timeout: None,
         priority: Priority::Default,

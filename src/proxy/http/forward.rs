@@ -13,6 +13,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 
 use super::{
+    ahead::Ahead,
     body::{ClientBody, RequestBody, Upload},
     context::Context,
     deadline,
@@ -159,6 +160,8 @@ pub struct Forward<'a> {
     pub kind: Kind,
     /// How the client spelled the head, in HTTP/1.
     pub spelling: Option<&'a Spelling>,
+    /// Takes interim answers, of every try.
+    pub ahead: &'a dyn Ahead,
     /// When the client wants everything done.
     pub deadline: Option<Instant>,
     /// The longest that one try may take.
@@ -411,7 +414,8 @@ impl Forward<'_> {
             let tried = match connection.map_err(|error| self.unreachable(error))? {
                 Connection::H1(pooled) => {
                     let reused = pooled.reused;
-                    let sent = send_http1(pooled, parts, self.spelling, payload.next()).await;
+                    let sent =
+                        send_http1(pooled, parts, self.spelling, payload.next(), self.ahead).await;
                     sent.map_err(|error| Lost {
                         error: error.into(),
                         unsent: None,
@@ -420,7 +424,8 @@ impl Forward<'_> {
                 }
                 Connection::H2(shared) => {
                     exchange.shares(&shared.holders);
-                    let sent = send_http2(&shared, parts, self.upstream, payload.next()).await;
+                    let sent =
+                        send_http2(&shared, parts, self.upstream, payload.next(), self.ahead).await;
                     sent.map_err(|lost| {
                         if lost.unsent.is_some() || lost.error.is_go_away() {
                             pool.gone(endpoint, shared.generation);
@@ -533,10 +538,11 @@ pub async fn send_http1(
     parts: &request::Parts,
     spelling: Option<&Spelling>,
     body: RequestBody,
+    ahead: &dyn Ahead,
 ) -> Result<Response<Received>, http1::Error> {
     let target = head::Http1Target::of(parts);
     let head = http1::Head::of(parts, &target, spelling);
-    let sent = pooled.connection.send(head, body, Some(pooled.home));
+    let sent = pooled.connection.send(head, body, Some(pooled.home), ahead);
     Ok(sent.await?.map(Received::H1Response))
 }
 
@@ -546,6 +552,7 @@ pub async fn send_http2(
     parts: &request::Parts,
     upstream: &Upstream,
     body: RequestBody,
+    ahead: &dyn Ahead,
 ) -> Result<Response<Received>, http2::Unanswered<RequestBody>> {
     let target = head::Http2Target::of(parts, &upstream.authority);
     let (name, value) = &FIRST_VERSION;
@@ -558,5 +565,5 @@ pub async fn send_http2(
         without: &NOT_IN_HTTP2,
         with: marked.then_some((name, value)),
     };
-    shared.sender.send(head, body).await
+    shared.sender.send(head, body, ahead).await
 }

@@ -6,6 +6,7 @@ use http::request;
 use http_body_util::BodyExt;
 
 use super::{
+    ahead::Untold,
     body::RequestBody,
     context::Context,
     forward::{self, Payload},
@@ -61,9 +62,9 @@ async fn copy(
     let timeout = upstream.view().policy.timeouts.connect;
     let pool = &context.worker.pool;
     let mut response = match pool.get(&picked.endpoint, version, timeout, false).await? {
-        Connection::H1(pooled) => forward::send_http1(pooled, &parts, None, body).await?,
+        Connection::H1(pooled) => forward::send_http1(pooled, &parts, None, body, &Untold).await?,
         Connection::H2(shared) => {
-            let sent = forward::send_http2(&shared, &parts, &upstream, body).await;
+            let sent = forward::send_http2(&shared, &parts, &upstream, body, &Untold).await;
             sent.map_err(|unanswered| unanswered.error)?
         }
     };

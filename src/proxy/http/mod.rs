@@ -1,5 +1,6 @@
 //! HTTP through the proxy: serving clients, and sending on what they ask.
 
+pub(crate) mod ahead;
 pub(crate) mod body;
 pub mod context;
 mod deadline;

@@ -123,14 +123,17 @@ fn expect_continue_is_answered() {
     );
 }
 
-/// Hints do not reach the client; the answer must.
 #[test]
-fn early_hints_do_not_disturb_the_answer() {
+fn early_hints_come_before_the_answer() {
     let app = apps::go();
     let mesh = Mesh::in_front_of(app.addr);
     let mut wire = mesh.connect();
     wire.send("GET /early-hints HTTP/1.1\r\nHost: app.test\r\n\r\n");
-    let answer = final_response(&mut wire);
+    let hints = wire.response("GET");
+    assert_eq!(hints.status, 103);
+    let link = hints.header("link");
+    assert_eq!(link.as_deref(), Some("</style.css>; rel=preload"));
+    let answer = wire.response("GET");
     assert_eq!((answer.status, &*answer.text()), (200, "after the hints\n"));
     assert_eq!(
         answer.header("link"),

@@ -25,6 +25,20 @@ fn curl_speaks_http2_with_prior_knowledge() {
 }
 
 #[test]
+fn early_hints_come_before_the_answer() {
+    let app = apps::go();
+    let mesh = Mesh::in_front_of(app.addr);
+    let mut curl = mesh.curl(&["--http2-prior-knowledge", "-i"], "/early-hints");
+    let got = run(&mut curl).success().text().replace('\r', "");
+    assert!(
+        got.starts_with("HTTP/2 103 \nlink: </style.css>; rel=preload\n\nHTTP/2 200 \n"),
+        "{got}"
+    );
+    assert!(got.ends_with("\n\nafter the hints\n"), "{got}");
+    assert_eq!(got.matches("link:").count(), 1, "{got}");
+}
+
+#[test]
 fn http1_and_http2_clients_share_a_service() {
     let app = apps::nginx("", &[("index.html", b"from nginx over HTTP/1\n")]);
     let mesh = Mesh::in_front_of(app.addr);

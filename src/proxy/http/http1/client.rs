@@ -21,7 +21,7 @@ use super::{
 };
 use crate::proxy::{
     head::{Http1Target, stated_length},
-    http::{body::BoxError, kind},
+    http::{ahead::Ahead, body::BoxError, kind},
 };
 
 /// A request's head as it is sent: what of it is known elsewhere is only looked at.
@@ -102,7 +102,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
 
     /// Sends a request, and gives the head of its answer and the body as it comes. Dropped before
     /// there is an answer, the exchange is cancelled and the connection closed. With the last byte
-    /// of the answer the connection goes to `home`, if it can be used again.
+    /// of the answer the connection goes to `home`, if it can be used again. Interim answers go
+    /// `ahead`.
     ///
     /// # Errors
     /// When the connection breaks, or the answer cannot be read.
@@ -111,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
         head: Head<'_>,
         body: B,
         home: Option<Rc<dyn Home<S>>>,
+        ahead: &dyn Ahead,
     ) -> Result<Response<ResponseBody<S>>, Error>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static,
@@ -138,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
                 Some(Poll::Ready(Ok(()))) => upload = None,
                 Some(Poll::Pending) | None => {}
             }
-            poll_answer(cx, &mut wire, &mut search, &mut begun, to_head)
+            poll_answer(cx, &mut wire, &mut search, &mut begun, to_head, ahead)
         });
         let answer = answered.await?;
         let home = home.filter(|_| !broken);
@@ -146,13 +148,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
     }
 }
 
-/// The answer's head; interim ones (1xx) before it are passed over.
+/// The answer's head.
 fn poll_answer<S: AsyncRead + AsyncWrite + Unpin>(
     cx: &mut Context<'_>,
     wire: &mut Wire<S>,
     search: &mut Search,
     begun: &mut bool,
     to_head: bool,
+    ahead: &dyn Ahead,
 ) -> Poll<Result<ResponseHead, Error>> {
     loop {
         match search.go_on(&wire.read)? {
@@ -163,6 +166,7 @@ fn poll_answer<S: AsyncRead + AsyncWrite + Unpin>(
                 if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(answer));
                 }
+                ahead.say(status, answer.parts.headers);
                 continue;
             }
             // A server that speaks something else may wait for an answer.

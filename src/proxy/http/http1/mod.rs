@@ -8,6 +8,7 @@
 mod answer;
 mod asked;
 mod client;
+mod early;
 mod inbox;
 mod outgoing;
 mod patience;

@@ -22,7 +22,12 @@ use super::{
 };
 use crate::{
     proxy::{
-        http::{context::Context, exchange, received::Received, reply::Refusal},
+        http::{
+            context::Context,
+            exchange::{self, Client},
+            received::Received,
+            reply::Refusal,
+        },
         io::Stream,
     },
     telemetry::{Reason, drain},
@@ -81,7 +86,7 @@ async fn exchanges<D: Future<Output = ()>>(
             Box::pin(exchange::handle(
                 context.clone(),
                 request.map(Received::H1Request),
-                Some(client),
+                Client::Http1(client),
             ))
         },
         &mut patience,

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     mem,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -18,6 +19,7 @@ use tokio::{
 use super::{
     OnUpgrade,
     asked::{Asked, SWITCHED},
+    early::Early,
     inbox::{Filler, RequestBody},
     outgoing::Outgoing,
     patience::{Doing, Next},
@@ -44,6 +46,8 @@ pub struct Client<S> {
     pub spelling: Spelling,
     /// Where the request asks for an upgrade: the stream, after 101 was sent.
     pub upgrade: Option<OnUpgrade<S>>,
+    /// Takes interim answers.
+    pub early: Rc<Early>,
 }
 
 /// An answer's body.
@@ -109,9 +113,13 @@ where
         };
         let (request, client, mut asked) = serving.begin(head);
         let mut answering = answer(request, client);
-        let answered = poll_fn(|cx| match Pin::new(&mut answering).poll(cx) {
-            Poll::Ready(reply) => Poll::Ready(Ok(reply)),
-            Poll::Pending => serving.poll_meanwhile(cx, upkeep).map(Err),
+        let answered = poll_fn(|cx| {
+            let polled = Pin::new(&mut answering).poll(cx);
+            serving.early.write(asked.version, &mut serving.wire.out);
+            match polled {
+                Poll::Ready(reply) => Poll::Ready(Ok(reply)),
+                Poll::Pending => serving.poll_meanwhile(cx, upkeep).map(Err),
+            }
         });
         let reply = match answered.await {
             Ok(reply) => reply,
@@ -179,6 +187,7 @@ struct Serving<S> {
     search: Search,
     decoder: Decoder,
     inbox: Option<Filler>,
+    early: Rc<Early>,
     /// The client waits to be asked for the body.
     expects_continue: bool,
     /// It was never asked for it.
@@ -197,6 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             search: Search::default(),
             decoder: Decoder::new(Length::Empty),
             inbox: None,
+            early: Rc::default(),
             expects_continue: false,
             unasked: false,
             read_past: 0,
@@ -296,6 +306,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             fault: head.fault,
             spelling: head.spelling,
             upgrade,
+            early: self.early.clone(),
         };
         (Request::from_parts(head.parts, body), client, asked)
     }

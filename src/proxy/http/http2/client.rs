@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     host,
-    proxy::http::{body::BoxError, pool::MAX_HEADER_LIST, received::Received},
+    proxy::http::{ahead::Ahead, body::BoxError, pool::MAX_HEADER_LIST, received::Received},
 };
 
 /// Exchanges that a peer is trusted with before its SETTINGS have come.
@@ -143,6 +143,7 @@ impl Sender {
 
     /// Sends a request, and gives the head of its answer and the body as it comes. The request's
     /// body goes on by itself; dropped before there is an answer, the exchange is cancelled.
+    /// Interim answers go `ahead`.
     ///
     /// # Errors
     /// When the connection is at its end, or the exchange fails before an answer.
@@ -150,6 +151,7 @@ impl Sender {
         &self,
         head: Head<'_>,
         body: B,
+        ahead: &dyn Ahead,
     ) -> Result<Response<Received>, Unanswered<B>>
     where
         B: Body<Data = Bytes, Error = BoxError> + Unpin + 'static,
@@ -172,7 +174,12 @@ impl Sender {
             let writer = Writer::new(connection.clone(), key);
             Upload::start(Pipe::new(body, writer, Reason::CANCEL)).await
         };
-        let (status, headers) = poll_fn(|cx| reader.poll_answer(cx)).await?;
+        let (status, headers) = loop {
+            match poll_fn(|cx| reader.poll_answer(cx)).await? {
+                (status, headers) if status.is_informational() => ahead.say(status, headers),
+                answer => break answer,
+            }
+        };
         upload.into_iter().for_each(Upload::finish);
         let body = ReceivedBody::new(reader, &headers);
         let mut response = Response::new(Received::H2(body));

@@ -10,6 +10,7 @@ use super::{
     driver::Shared,
     proto::{Error, Key, Reason},
 };
+use crate::proxy::http::ahead::Ahead;
 
 /// Takes what comes.
 pub struct Reader {
@@ -93,6 +94,14 @@ impl Writer {
 
     pub fn reset(&self, reason: Reason) {
         self.connection.borrow_mut().reset(self.key, reason);
+    }
+}
+
+impl Ahead for Writer {
+    fn say(&self, status: StatusCode, headers: HeaderMap) {
+        self.connection
+            .borrow_mut()
+            .inform(self.key, status, &headers);
     }
 }
 

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, header};
 
 pub use body::ReceivedBody;
 pub use client::{Head, Sender, Unanswered, connect};
+pub use handle::Writer;
 pub use proto::{Error, Reason};
 pub use server::serve;
 

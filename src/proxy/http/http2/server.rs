@@ -18,7 +18,12 @@ use super::{
 use crate::{
     host,
     proxy::{
-        http::{context::Context, exchange, pool::MAX_HEADER_LIST, received::Received},
+        http::{
+            context::Context,
+            exchange::{self, Client},
+            pool::MAX_HEADER_LIST,
+            received::Received,
+        },
         io::Stream,
     },
     telemetry::drain,
@@ -95,7 +100,7 @@ async fn accept(
 /// One exchange, unless the client resets it.
 async fn answer(context: Rc<Context>, request: Request<Received>, writer: Writer) {
     // Boxed, since there is no need of it once there is an answer.
-    let mut handling = Box::pin(exchange::handle(context, request, None));
+    let mut handling = Box::pin(exchange::handle(context, request, Client::Http2(&writer)));
     let reply = poll_fn(|cx| match handling.as_mut().poll(cx) {
         Poll::Ready(reply) => Poll::Ready(Some(reply)),
         Poll::Pending => writer.poll_reset(cx).map(|_| None),

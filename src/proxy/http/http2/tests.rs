@@ -26,7 +26,7 @@ use super::{
     proto::{Accepted, Connection, Reason},
     server,
 };
-use crate::proxy::http::body::BoxError;
+use crate::proxy::http::{ahead::Untold, body::BoxError};
 
 /// A message's body.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -245,7 +245,7 @@ async fn our_exchange(sender: Sender, exchange: Exchange, number: usize) {
         without: &[],
         with: None,
     };
-    let answer = sender.send(head, exchange.body.clone()).await;
+    let answer = sender.send(head, exchange.body.clone(), &Untold).await;
     let answer = answer.map_err(|unanswered| unanswered.error).unwrap();
     assert_eq!(answer.status(), exchange.status);
     assert_eq!(*answer.headers(), exchange.answer_headers);

@@ -3,6 +3,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::LazyLock,
     task::{Context, Poll},
 };
 
@@ -14,6 +15,7 @@ use tokio::io::{
 
 use super::{ROOM, expect, local, rest};
 use crate::proxy::http::{
+    ahead::{Ahead, Untold},
     fed::{Fed, data},
     http1::{
         Connection, Head, Home, ResponseBody,
@@ -38,23 +40,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Pool<S> {
         method: Method,
         body: Fed,
     ) -> Result<Response<ResponseBody<S>>, Error> {
-        let fields = Fields {
-            headers: &HeaderMap::new(),
-            without: &[],
-            with: None,
-            spelling: None,
-        };
-        let head = Head {
-            method: &method,
-            target: "/",
-            version: Version::HTTP_11,
-            fields,
-        };
-        connection.send(head, body, Some(self.clone())).await
+        connection
+            .send(head(&method), body, Some(self.clone()), &Untold)
+            .await
     }
 
     fn idle(&self) -> usize {
         self.0.borrow().len()
+    }
+}
+
+fn head(method: &Method) -> Head<'_> {
+    static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+    Head {
+        method,
+        target: "/",
+        version: Version::HTTP_11,
+        fields: Fields {
+            headers: &NONE,
+            without: &[],
+            with: None,
+            spelling: None,
+        },
     }
 }
 
@@ -88,6 +95,34 @@ async fn answered(
     }
     let response = pool.send(connection, Method::GET, Fed::whole("")).await;
     (near, pool, response)
+}
+
+#[derive(Default)]
+struct Heard(RefCell<Vec<(StatusCode, HeaderMap)>>);
+
+impl Ahead for Heard {
+    fn say(&self, status: StatusCode, headers: HeaderMap) {
+        self.0.borrow_mut().push((status, headers));
+    }
+}
+
+#[tokio::test]
+async fn interim_answers_are_heard_in_order() {
+    local(async {
+        let (mut near, connection, _) = dialled();
+        let answers = "HTTP/1.1 100 Continue\r\n\r\n\
+                       HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+                       HTTP/1.1 204 No Content\r\n\r\n";
+        near.write_all(answers.as_bytes()).await.unwrap();
+        let heard = Heard::default();
+        let sent = connection.send(head(&Method::GET), Fed::whole(""), None, &heard);
+        assert_eq!(sent.await.unwrap().status(), StatusCode::NO_CONTENT);
+        let heard = heard.0.into_inner();
+        let statuses: Vec<_> = heard.iter().map(|(status, _)| status.as_u16()).collect();
+        assert_eq!(statuses, [100, 103]);
+        assert_eq!(heard[1].1["link"], "</a>");
+    })
+    .await;
 }
 
 #[tokio::test]

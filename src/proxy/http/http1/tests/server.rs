@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{ROOM, expect, local, rest};
 use crate::proxy::http::{
+    ahead::Ahead,
     fed::{Fed, data},
     http1::{
         Client, RequestBody,
@@ -112,6 +113,36 @@ async fn a_client_is_asked_for_its_body_when_somebody_wants_it() {
             matches!(ended.await.unwrap(), Ended::Unread(_)),
             "it may come or not"
         );
+    })
+    .await;
+}
+
+/// One of HTTP/1.0 would take them for the answer.
+#[tokio::test]
+async fn a_client_of_http_1_1_gets_interim_answers_at_once() {
+    local(async {
+        let (go, gone) = tokio::sync::watch::channel(false);
+        let (mut near, _ended) = served(move |_, client| {
+            let mut gone = gone.clone();
+            async move {
+                let link = HeaderValue::from_static("</a>; rel=preload");
+                let headers = HeaderMap::from_iter([(header::LINK, link)]);
+                for status in [StatusCode::PROCESSING, StatusCode::EARLY_HINTS] {
+                    client.early.say(status, headers.clone());
+                }
+                gone.wait_for(|gone| *gone).await.expect("the test goes on");
+                Response::new(Fed::whole("ok"))
+            }
+        });
+        near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let link = "link: </a>; rel=preload\r\n\r\n";
+        expect(&mut near, &format!("HTTP/1.1 102 Processing\r\n{link}")).await;
+        expect(&mut near, &format!("HTTP/1.1 103 Early Hints\r\n{link}")).await;
+        go.send(true).unwrap();
+        expect(&mut near, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+        near.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let answer = "HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+        assert_eq!(rest(&mut near).await, answer);
     })
     .await;
 }

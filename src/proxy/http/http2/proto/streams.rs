@@ -17,6 +17,8 @@ use super::{
 /// Data that comes in small frames is put together up to so many bytes: a byte of a window must
 /// not cost more than a few of memory.
 const JOINED: usize = 4096;
+/// Interim answers that may wait to be taken; those beyond are left out.
+const MOST_AHEAD: usize = 8;
 /// So many places are kept for streams to come when there are none.
 const KEPT: usize = 64;
 
@@ -60,6 +62,8 @@ pub struct Stream {
     pub length: Option<u64>,
     /// The request was HEAD: `Content-Length` says nothing about what comes.
     pub is_head: bool,
+    /// Interim answers that came before the answer.
+    ahead: Vec<(StatusCode, HeaderMap)>,
     pub answer: Option<(StatusCode, HeaderMap)>,
     data: VecDeque<Vec<u8>>,
     pub trailers: Option<HeaderMap>,
@@ -83,6 +87,7 @@ impl Stream {
             outflow: Outflow::new(outflow),
             length: None,
             is_head: false,
+            ahead: Vec::new(),
             answer: None,
             data: VecDeque::new(),
             trailers: None,
@@ -113,9 +118,26 @@ impl Stream {
         !self.data.is_empty()
     }
 
+    /// An interim answer has come.
+    pub fn hears_ahead(&mut self, head: (StatusCode, HeaderMap)) {
+        if self.reader && self.ahead.len() < MOST_AHEAD {
+            self.ahead.push(head);
+            self.wake_reader();
+        }
+    }
+
+    /// The next head: interim ones come before the answer's.
+    pub fn take_head(&mut self) -> Option<(StatusCode, HeaderMap)> {
+        if self.ahead.is_empty() {
+            return self.answer.take();
+        }
+        Some(self.ahead.remove(0))
+    }
+
     /// Forgets what nobody will read. How many bytes it was.
     pub fn discard(&mut self) -> u32 {
         self.trailers = None;
+        self.ahead = Vec::new();
         self.answer = None;
         // No more than the stream's window.
         self.data.drain(..).map(|data| data.len() as u32).sum()

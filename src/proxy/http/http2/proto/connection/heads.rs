@@ -184,8 +184,11 @@ impl Connection {
         };
         let status = head.0;
         if status.is_informational() {
-            // Others than the last one say nothing to whoever asked.
-            return if ends { Err(bad) } else { Ok(()) };
+            if ends {
+                return Err(bad);
+            }
+            self.streams[key].hears_ahead(head);
+            return Ok(());
         }
         self.fields = fields;
         let stream = &mut self.streams[key];

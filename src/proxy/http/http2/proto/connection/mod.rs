@@ -302,15 +302,15 @@ impl Connection {
         self.pong
     }
 
-    /// The answer's head.
+    /// The answer's head, or one of an interim answer (1xx) before it.
     pub fn poll_answer(
         &mut self,
         key: Key,
         cx: &Context<'_>,
     ) -> Poll<Result<(StatusCode, HeaderMap), Error>> {
         let stream = &mut self.streams[key];
-        if let Some(answer) = stream.answer.take() {
-            return Poll::Ready(Ok(answer));
+        if let Some(head) = stream.take_head() {
+            return Poll::Ready(Ok(head));
         }
         if let Some(error) = &stream.error {
             return Poll::Ready(Err(error.clone()));

@@ -95,6 +95,18 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends an interim answer (1xx), if there is room for it and the answer is still to come.
+    pub fn inform(&mut self, key: Key, status: StatusCode, headers: &HeaderMap) {
+        let stream = &self.streams[key];
+        let comes = stream.error.is_none() && stream.sending == Half::Head;
+        if comes && self.out.len() < OVERFULL {
+            let id = stream.id;
+            self.write_head(id, false, |encoder, out| {
+                encoder.response(status, headers.iter(), out);
+            });
+        }
+    }
+
     /// Sends what there is room for, and takes it from `data`. Ready when all of it is sent.
     pub fn poll_send(
         &mut self,

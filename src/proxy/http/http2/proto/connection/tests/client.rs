@@ -8,17 +8,44 @@ fn answer(pair: &mut Pair, key: Key) -> Poll<Result<u16, Error>> {
 }
 
 #[test]
-fn an_answer_is_read_and_informational_ones_are_skipped() {
+fn an_answer_is_read_behind_interim_ones() {
     let mut pair = Pair::client();
     let key = pair.request(&Method::GET, true);
     assert_eq!(pair.written()[0].payload, b"\x82\x86\x01\x01a\x84");
     pair.frame(kind::HEADERS, flag::END_HEADERS, 1, b"\x08\x03100");
-    assert!(answer(&mut pair, key).is_pending());
+    pair.frame(kind::HEADERS, flag::END_HEADERS, 1, b"\x08\x03103");
     pair.frame(kind::HEADERS, END, 1, b"\x8d");
+    assert!(matches!(answer(&mut pair, key), Poll::Ready(Ok(100))));
+    assert!(matches!(answer(&mut pair, key), Poll::Ready(Ok(103))));
     assert!(matches!(answer(&mut pair, key), Poll::Ready(Ok(404))));
     assert!(pair.0.is_read(key) && !pair.0.is_busy());
     pair.0.drop_reader(key);
     assert_eq!(pair.written(), []);
+}
+
+#[test]
+fn interim_answers_that_nobody_takes_do_not_pile_up() {
+    let mut pair = Pair::client();
+    let key = pair.request(&Method::GET, true);
+    for _ in 0..1000 {
+        pair.frame(kind::HEADERS, flag::END_HEADERS, 1, b"\x08\x03103");
+    }
+    pair.frame(kind::HEADERS, END, 1, b"\x8d");
+    let heads: Vec<_> = std::iter::from_fn(|| match answer(&mut pair, key) {
+        Poll::Ready(Ok(status)) => Some(status),
+        _ => None,
+    })
+    .collect();
+    assert_eq!(heads, [[103].repeat(8), vec![404]].concat());
+}
+
+#[test]
+fn an_interim_answer_ends_no_stream() {
+    let mut pair = Pair::client();
+    pair.request(&Method::GET, true);
+    pair.written();
+    pair.frame(kind::HEADERS, END, 1, b"\x08\x03103");
+    pair.assert_reset(1, Reason::PROTOCOL_ERROR);
 }
 
 #[test]

@@ -39,6 +39,27 @@ fn a_request_comes_with_its_body_and_trailers_and_is_answered() {
 }
 
 #[test]
+fn interim_answers_come_before_the_answer_or_not_at_all() {
+    let mut pair = Pair::server();
+    pair.frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, POST);
+    let key = pair.accepted().key;
+    let hints = |pair: &mut Pair| {
+        pair.0
+            .inform(key, StatusCode::EARLY_HINTS, &HeaderMap::new());
+        pair.written().len()
+    };
+    assert_eq!(hints(&mut pair), 1);
+    assert_eq!(hints(&mut pair), 1);
+    pair.0
+        .respond(key, StatusCode::OK, &HeaderMap::new(), false)
+        .unwrap();
+    assert_eq!(pair.written()[0].payload, b"\x88");
+    assert_eq!(hints(&mut pair), 0);
+    pair.frame(kind::RST_STREAM, 0, 1, &number(Reason::CANCEL.0));
+    assert_eq!(hints(&mut pair), 0);
+}
+
+#[test]
 fn bytes_may_be_cut_anywhere() {
     let mut whole = [PREFACE, &frame(kind::SETTINGS, 0, 0, &[])].concat();
     whole.extend(frame(kind::HEADERS, 0, 1, &POST[..3]));
