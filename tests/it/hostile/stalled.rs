@@ -63,6 +63,21 @@ fn a_client_that_takes_nothing_is_cut() {
 }
 
 #[test]
+fn a_client_that_sends_nothing_of_its_body_is_cut() {
+    let app = apps::go();
+    let short = "{timeouts: {idle: 1s}}";
+    let mesh = Plan::new(app.addr).protocol("http").policy(short).start();
+    let mut wire = mesh.connect();
+    wire.send("POST /echo HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nhalf");
+    wait::until("it is cut", || {
+        let log = mesh.client.process.log();
+        log.contains("sends nothing of its request's body")
+    });
+    assert_eq!(wire.take_all(), b"", "no answer");
+    assert_eq!(mesh.get("/echo").status, 200);
+}
+
+#[test]
 fn bodies_that_never_end_hold_nobody_up() {
     const STALLED: usize = 100;
     let app = apps::go();

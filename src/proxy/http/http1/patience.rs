@@ -1,4 +1,6 @@
-//! How long a connection may take: for a head, for its answer, and for nothing at all.
+//! How long a connection may take: for a head, for a body, for its answer, and for nothing at all.
+
+use std::mem;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,6 +15,10 @@ pub struct Doing {
     pub unsent: bool,
     /// How often the client took something; wraps around.
     pub writes: u32,
+    /// More of the request's body is wanted, and nothing of an answer is there.
+    pub awaits: bool,
+    /// How often the client sent something; wraps around.
+    pub reads: u32,
 }
 
 /// What is to become of it.
@@ -27,6 +33,8 @@ pub enum Next {
     Cut,
     /// The client takes nothing of its answer.
     Stalled,
+    /// The client sends nothing of its request's body.
+    Silent,
 }
 
 /// Looks at a connection at regular intervals.
@@ -36,10 +44,28 @@ pub struct Ticks {
     heads: u32,
     /// Ticks at which the head that has begun was not whole.
     in_head: u32,
-    /// Writes at the last tick.
-    writes: u32,
-    /// Ticks at which the client had taken nothing of what waits for it.
-    unsent: u32,
+    /// What waits for the client to take it.
+    unsent: Wait,
+    /// What is awaited of the client.
+    awaited: Wait,
+}
+
+/// For a client to do something.
+#[derive(Debug, Default)]
+struct Wait {
+    /// How often it had done so at the last tick.
+    done: u32,
+    /// Ticks at which it had not.
+    ticks: u32,
+}
+
+impl Wait {
+    /// Whether it has waited for more ticks than are `allowed`.
+    fn is_too_long(&mut self, waits: bool, done: u32, allowed: u32) -> bool {
+        let moved = done != mem::replace(&mut self.done, done);
+        self.ticks = if waits && !moved { self.ticks + 1 } else { 0 };
+        self.ticks > allowed
+    }
 }
 
 /// How many ticks a client may take.
@@ -47,19 +73,21 @@ pub struct Ticks {
 pub struct Allowed {
     /// For a head, from its first byte to its last.
     pub head: u32,
-    /// For any part of its answer.
-    pub answer: u32,
+    /// For any part of its request's body, or of its answer.
+    pub pause: u32,
 }
 
 impl Ticks {
     pub fn tick(&mut self, doing: Doing, allowed: Allowed) -> Next {
-        let moved = doing.writes != std::mem::replace(&mut self.writes, doing.writes);
-        let stuck = doing.unsent && !moved;
-        self.unsent = if stuck { self.unsent + 1 } else { 0 };
-        if self.unsent > allowed.answer {
+        let Doing { unsent, awaits, .. } = doing;
+        let pause = allowed.pause;
+        if self.unsent.is_too_long(unsent, doing.writes, pause) {
             return Next::Stalled;
         }
-        let same = doing.heads == std::mem::replace(&mut self.heads, doing.heads);
+        if self.awaited.is_too_long(awaits, doing.reads, pause) {
+            return Next::Silent;
+        }
+        let same = doing.heads == mem::replace(&mut self.heads, doing.heads);
         if doing.exchanging || doing.unsent || !same {
             self.in_head = 0;
             return Next::Go;
@@ -81,16 +109,15 @@ impl Ticks {
 mod tests {
     use super::*;
 
-    const ALLOWED: Allowed = Allowed {
-        head: 3,
-        answer: 40,
-    };
+    const ALLOWED: Allowed = Allowed { head: 3, pause: 40 };
     const QUIET: Doing = Doing {
         heads: 1,
         exchanging: false,
         in_head: false,
         unsent: false,
         writes: 1,
+        awaits: false,
+        reads: 1,
     };
 
     /// Has answered one request, and a tick has passed.
@@ -152,11 +179,34 @@ mod tests {
         for _ in 0..2 {
             // The first tick sees the write.
             sending.writes += 1;
-            for _ in 0..=ALLOWED.answer {
+            for _ in 0..=ALLOWED.pause {
                 assert_eq!(ticks.tick(sending, ALLOWED), Next::Go);
             }
         }
         assert_eq!(ticks.tick(sending, ALLOWED), Next::Stalled);
+    }
+
+    #[test]
+    fn a_client_that_sends_nothing_of_its_body_is_given_up() {
+        let mut ticks = used();
+        let mut awaiting = Doing {
+            exchanging: true,
+            awaits: true,
+            ..QUIET
+        };
+        for _ in 0..2 {
+            // The first tick sees the read.
+            awaiting.reads += 1;
+            for _ in 0..=ALLOWED.pause {
+                assert_eq!(ticks.tick(awaiting, ALLOWED), Next::Go);
+            }
+        }
+        assert_eq!(ticks.tick(awaiting, ALLOWED), Next::Silent);
+        // Where nobody wants it, it may take its time.
+        awaiting.awaits = false;
+        for _ in 0..10 * ALLOWED.pause {
+            assert_eq!(ticks.tick(awaiting, ALLOWED), Next::Go);
+        }
     }
 
     #[test]

@@ -102,6 +102,9 @@ async fn exchanges<D: Future<Output = ()>>(
         Ended::Stalled => {
             tracing::info!(client = %context.client, "the client takes nothing of its answer: connection cut");
         }
+        Ended::Silent => {
+            tracing::info!(client = %context.client, "the client sends nothing of its request's body: connection cut");
+        }
     }
     None
 }
@@ -177,12 +180,13 @@ fn idle_timeout(context: &Context) -> Duration {
     context.upstream.view().policy.timeouts.idle
 }
 
-/// A client that takes nothing of its answer for as long as it may be silent has given it up.
+/// A client that takes nothing of its answer, or sends nothing of a body that is waited for, as long
+/// as it may be silent has given it up.
 fn allowed(context: &Context) -> Allowed {
-    let answer = idle_timeout(context).div_duration_f64(TICK).ceil();
+    let pause = idle_timeout(context).div_duration_f64(TICK).ceil();
     Allowed {
         head: HEAD_TICKS,
-        answer: answer as u32,
+        pause: pause as u32,
     }
 }
 

@@ -80,6 +80,8 @@ pub enum Ended<S> {
     SlowHead,
     /// The client took nothing of its answer.
     Stalled,
+    /// The client sent nothing of its request's body.
+    Silent,
 }
 
 impl<S> Ended<S> {
@@ -88,6 +90,7 @@ impl<S> Ended<S> {
             Next::Go | Next::Park | Next::Close => Ended::Closed,
             Next::Cut => Ended::SlowHead,
             Next::Stalled => Ended::Stalled,
+            Next::Silent => Ended::Silent,
         }
     }
 }
@@ -196,6 +199,8 @@ struct Serving<S> {
     read_past: usize,
     /// The client's bytes can no longer be read.
     unreadable: bool,
+    /// The answer to the last request has begun.
+    replied: bool,
     heads: u32,
 }
 
@@ -211,6 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             unasked: false,
             read_past: 0,
             unreadable: false,
+            replied: false,
             heads: 0,
         }
     }
@@ -222,6 +228,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             in_head,
             unsent: self.wire.is_unsent(),
             writes: self.wire.writes(),
+            awaits: exchanging && !self.replied && self.is_wanted(),
+            reads: self.wire.reads(),
         }
     }
 
@@ -282,6 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     fn begin(&mut self, head: RequestHead) -> (Request<RequestBody>, Client<S>, Asked<S>) {
         self.heads = self.heads.wrapping_add(1);
         self.read_past = 0;
+        self.replied = false;
         self.decoder = Decoder::new(head.length);
         let body = if self.decoder.is_done() {
             RequestBody::empty()
@@ -397,6 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         reply: &response::Parts,
         body: B,
     ) -> Outgoing<B> {
+        self.replied = true;
         let says = reply.headers.get(CONNECTION);
         let says_close = says.is_some() && list_contains(&reply.headers, &CONNECTION, "close");
         // Whoever has its answer is not asked for the body any more, and may send it or not.

@@ -26,8 +26,9 @@ pub struct Wire<S> {
     pub out: Output,
     /// Something was written that may wait in the stream.
     unflushed: bool,
-    /// How often the stream took something.
+    /// How often the stream took something, and how often something came.
     writes: u32,
+    reads: u32,
 }
 
 impl<S> Wire<S> {
@@ -39,6 +40,7 @@ impl<S> Wire<S> {
             out: Output::default(),
             unflushed: false,
             writes: 0,
+            reads: 0,
         }
     }
 
@@ -63,6 +65,11 @@ impl<S> Wire<S> {
     pub fn writes(&self) -> u32 {
         self.writes
     }
+
+    /// How often something came; wraps around.
+    pub fn reads(&self) -> u32 {
+        self.reads
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
@@ -74,6 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let came = room.filled();
             self.read.extend_from_slice(came);
             self.most_read = self.most_read.max(self.read.len());
+            self.reads = self.reads.wrapping_add(1);
             Poll::Ready(Ok(!came.is_empty()))
         })
     }
