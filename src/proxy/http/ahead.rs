@@ -26,8 +26,11 @@ pub struct PassedOn<'a>(pub &'a dyn Ahead);
 
 impl Ahead for PassedOn<'_> {
     fn say(&self, status: StatusCode, mut headers: HeaderMap) {
-        // Each connection has a `100 Continue` of its own.
-        if status == StatusCode::CONTINUE {
+        // These are a connection's own.
+        if matches!(
+            status,
+            StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS
+        ) {
             return;
         }
         head::strip_hop_by_hop(&mut headers, Upgrade::Strip);
@@ -85,7 +88,9 @@ mod tests {
     }
 
     #[test]
-    fn a_continue_goes_no_further() {
-        assert_eq!(passed_on(100, &["link"]), []);
+    fn what_is_said_of_a_connection_goes_no_further() {
+        for status in [100, 101] {
+            assert_eq!(passed_on(status, &["link"]), []);
+        }
     }
 }

@@ -184,7 +184,8 @@ impl Connection {
         };
         let status = head.0;
         if status.is_informational() {
-            if ends {
+            // HTTP/2 knows no upgrade (section 8.6).
+            if ends || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(bad);
             }
             self.streams[key].hears_ahead(head);

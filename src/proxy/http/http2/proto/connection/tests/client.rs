@@ -40,12 +40,14 @@ fn interim_answers_that_nobody_takes_do_not_pile_up() {
 }
 
 #[test]
-fn an_interim_answer_ends_no_stream() {
-    let mut pair = Pair::client();
-    pair.request(&Method::GET, true);
-    pair.written();
-    pair.frame(kind::HEADERS, END, 1, b"\x08\x03103");
-    pair.assert_reset(1, Reason::PROTOCOL_ERROR);
+fn an_interim_answer_ends_no_stream_and_switches_no_protocol() {
+    for (flags, status) in [(END, b"\x08\x03103"), (flag::END_HEADERS, b"\x08\x03101")] {
+        let mut pair = Pair::client();
+        pair.request(&Method::GET, true);
+        pair.written();
+        pair.frame(kind::HEADERS, flags, 1, status);
+        pair.assert_reset(1, Reason::PROTOCOL_ERROR);
+    }
 }
 
 #[test]
