@@ -28,7 +28,8 @@ use crate::{
 
 /// Exchanges that a peer is trusted with before its SETTINGS have come.
 const FIRST_STREAMS: u32 = 100;
-/// Streams that may end with an error of the peer's before the connection is given up.
+/// Streams that may end with an error of the peer's in a second before the connection is given up:
+/// in its whole life there may be any number of them.
 const ERRORS: u32 = 1024;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(10);

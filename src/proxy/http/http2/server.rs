@@ -31,8 +31,8 @@ use crate::{
 
 /// Exchanges of one client at a time on one connection.
 const MAX_STREAMS: u32 = 1024;
-/// Streams that may end with an error that we find, and requests that may be taken back in a
-/// second, before the connection is given up.
+/// Streams that may end with an error that we find, and requests that may be taken back, in a second
+/// before the connection is given up.
 const FAULTS: u32 = 1024;
 /// The same of a peer proxy. A thousand clients behind it may cancel at once, and none of them
 /// should cost the others their connection; an application that talks to its own sidecar gets the

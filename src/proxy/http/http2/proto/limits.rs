@@ -41,7 +41,7 @@ impl Rate {
     }
 }
 
-/// How many events there may be until they are forgiven, if ever.
+/// How many events there may be until they are forgiven.
 #[derive(Debug)]
 pub struct Count {
     max: u32,

@@ -47,7 +47,7 @@ impl Connection {
                 self.ignore(id);
             }
         }
-        if self.errors.count().is_err() {
+        if self.errors.count((self.config.clock)()).is_err() {
             self.fail(Reason::ENHANCE_YOUR_CALM);
         }
     }

@@ -52,7 +52,7 @@ pub struct Config {
     pub max_header_list: u32,
     /// Requests that the peer may reset in a second before they were answered.
     pub resets: u32,
-    /// Streams that may end with an error that we find.
+    /// Streams that may end in a second with an error that we find.
     pub errors: u32,
     pub clock: fn() -> Instant,
 }
@@ -112,7 +112,7 @@ pub struct Connection {
     /// Nobody will open a stream.
     abandoned: bool,
     resets: Rate,
-    errors: Count,
+    errors: Rate,
     answers: Count,
     empty: Count,
     pong: bool,
@@ -170,7 +170,7 @@ impl Connection {
             failed: None,
             abandoned: false,
             resets: Rate::new(config.resets),
-            errors: Count::new(config.errors),
+            errors: Rate::new(config.errors),
             answers: Count::new(MAX_ANSWERS),
             empty: Count::new(MAX_EMPTY),
             pong: false,
