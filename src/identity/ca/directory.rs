@@ -53,6 +53,10 @@ impl CaDirectory {
             });
         }
         let authority = CertificateAuthority::from_pem(trust_domain, &pem)?;
+        for key in dir.open_keys() {
+            let key = key.display();
+            tracing::warn!("{key}: others than its owner may read this key. Run: chmod 600 {key}");
+        }
         Ok(Self {
             dir,
             authority: Arc::new(authority),

@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -55,6 +55,16 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CaError::io(&path, source)),
         }
+    }
+
+    /// Keys that others than their owner may read or change, which were put here by somebody else.
+    pub(super) fn open_keys(&self) -> Vec<PathBuf> {
+        let is_open = |path: &PathBuf| {
+            let metadata = std::fs::metadata(path);
+            metadata.is_ok_and(|it| it.permissions().mode() & 0o077 != 0)
+        };
+        let keys = [ROOT_KEY, ISSUER_KEY].map(|name| self.path(name));
+        keys.into_iter().filter(is_open).collect()
     }
 
     pub(super) fn write_certificates(&self, name: &str, pem: &str) -> Result<(), CaError> {

@@ -1,10 +1,13 @@
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
 
 use rcgen::{CertificateParams, IsCa, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{
-    files::{ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
+    files::{Directory, ISSUER_CERT, ISSUER_KEY, ROOT_CERT, ROOT_KEY},
     *,
 };
 use crate::identity::{
@@ -30,6 +33,16 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
 
 fn message(result: Result<impl Sized, CaError>) -> String {
     result.map(drop).unwrap_err().to_string()
+}
+
+#[test]
+fn a_key_that_others_may_read_is_found() {
+    let TestCa { dir, .. } = TestCa::new();
+    let found = || Directory::new(dir.path()).open_keys();
+    assert!(found().is_empty());
+    let key = dir.path().join(ISSUER_KEY);
+    fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(found(), [key]);
 }
 
 #[test]
