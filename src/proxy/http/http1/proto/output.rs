@@ -4,7 +4,8 @@ use bytes::{Buf, Bytes};
 
 /// Smaller parts are copied behind each other, in bytes: a slice of a system call's costs more.
 const COPIED: usize = 4 * 1024;
-/// What waits to be written before no more is asked for, in bytes.
+/// What waits to be written before no more is asked for, in bytes; and as much may have been written
+/// before what waits moves up.
 const FULL: usize = 64 * 1024;
 /// A larger buffer is given back once it is empty, in bytes.
 const KEPT: usize = 16 * 1024;
@@ -89,6 +90,38 @@ impl Output {
                 self.row = Vec::new();
             }
             self.row.clear();
+        } else if self.written >= FULL {
+            // A peer that reads slowly, and never all there is.
+            self.row.drain(..self.written);
+            self.written = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_reader_does_not_make_the_buffer_grow() {
+        let mut output = Output::default();
+        let (mut sent, mut read) = (0_u32, Vec::new());
+        for _ in 0..1000 {
+            while !output.is_full() {
+                output.push(Bytes::copy_from_slice(&sent.to_be_bytes()));
+                sent += 1;
+            }
+            // It takes less than there is, each time.
+            let taken = output.only_row().expect("small parts")[..20_000].to_vec();
+            output.advance(taken.len());
+            read.extend(taken);
+            assert!(
+                output.row.capacity() <= 4 * FULL,
+                "{}",
+                output.row.capacity()
+            );
+        }
+        let expected = (0..sent).flat_map(u32::to_be_bytes);
+        assert!(read.iter().copied().eq(expected.take(read.len())));
     }
 }
