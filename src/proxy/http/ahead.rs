@@ -1,6 +1,8 @@
 //! What an upstream says ahead of its answer: interim answers (1xx; RFC 9110, section 15.2), above
 //! all `103 Early Hints`.
 
+use std::cell::Cell;
+
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
@@ -21,8 +23,23 @@ impl Ahead for Untold {
     fn say(&self, _: StatusCode, _: HeaderMap) {}
 }
 
+/// How often a client is told, whatever its upstreams say: some count, and break off.
+const MOST: u32 = 4;
+
 /// Passes on what concerns more than one connection, and of that what an application may say.
-pub struct PassedOn<'a>(pub &'a dyn Ahead);
+pub struct PassedOn<'a> {
+    to: &'a dyn Ahead,
+    said: Cell<u32>,
+}
+
+impl<'a> PassedOn<'a> {
+    pub fn new(to: &'a dyn Ahead) -> Self {
+        Self {
+            to,
+            said: Cell::new(0),
+        }
+    }
+}
 
 impl Ahead for PassedOn<'_> {
     fn say(&self, status: StatusCode, mut headers: HeaderMap) {
@@ -33,15 +50,21 @@ impl Ahead for PassedOn<'_> {
         ) {
             return;
         }
+        let said = self.said.get();
+        if said == MOST {
+            return;
+        }
+        self.said.set(said + 1);
         head::strip_hop_by_hop(&mut headers, Upgrade::Strip);
         let unfit = |name: &&HeaderName| {
             let framing = [CONTENT_LENGTH, TRANSFER_ENCODING].contains(name);
             framing || name.as_str().starts_with("outrigger-")
         };
-        while let Some(name) = headers.keys().find(unfit).cloned() {
+        let unfit: Vec<_> = headers.keys().filter(unfit).cloned().collect();
+        for name in unfit {
             headers.remove(name);
         }
-        self.0.say(status, headers);
+        self.to.say(status, headers);
     }
 }
 
@@ -68,7 +91,7 @@ mod tests {
             (name, "other".parse().expect("a value"))
         });
         let status = StatusCode::from_u16(status).expect("a status");
-        PassedOn(&heard).say(status, headers.collect());
+        PassedOn::new(&heard).say(status, headers.collect());
         heard.0.into_inner()
     }
 
@@ -85,6 +108,17 @@ mod tests {
         ];
         assert_eq!(passed_on(103, &names), [(103, vec!["link".to_owned()])]);
         assert_eq!(passed_on(102, &[]), [(102, vec![])]);
+    }
+
+    /// Go's client gives an exchange up at the sixth.
+    #[test]
+    fn an_exchange_has_few_hints() {
+        let heard = Heard::default();
+        let passed_on = PassedOn::new(&heard);
+        for _ in 0..100 {
+            passed_on.say(StatusCode::EARLY_HINTS, HeaderMap::new());
+        }
+        assert_eq!(heard.0.borrow().len(), MOST as usize);
     }
 
     #[test]

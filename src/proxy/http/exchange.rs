@@ -91,7 +91,7 @@ pub async fn handle(context: Rc<Context>, request: Request<Received>, client: Cl
         route,
         kind,
         spelling,
-        ahead: &PassedOn(ahead),
+        ahead: &PassedOn::new(ahead),
     };
     let (version, to_head) = (parts.version, parts.method == http::Method::HEAD);
     let mut reply = match routed

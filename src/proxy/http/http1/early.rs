@@ -7,18 +7,13 @@ use http::{HeaderMap, StatusCode, Version};
 use super::proto::{Encoder, Fields, Line, Output};
 use crate::proxy::http::ahead::Ahead;
 
-/// What may wait: it is taken whenever the exchange was polled, by the task that polls it.
-const MOST: usize = 8;
-
+/// Taken whenever the exchange was polled, by the task that polls it.
 #[derive(Debug, Default)]
 pub struct Early(RefCell<Vec<(StatusCode, HeaderMap)>>);
 
 impl Ahead for Early {
     fn say(&self, status: StatusCode, headers: HeaderMap) {
-        let mut waiting = self.0.borrow_mut();
-        if waiting.len() < MOST {
-            waiting.push((status, headers));
-        }
+        self.0.borrow_mut().push((status, headers));
     }
 }
 

@@ -175,6 +175,7 @@ impl Drop for RequestBody {
         if let Some(inbox) = &self.0 {
             let mut inbox = inbox.borrow_mut();
             inbox.abandoned = true;
+            inbox.wanted = false;
             inbox.frames.clear();
             inbox.tell_server(None);
         }

@@ -68,7 +68,7 @@ impl Fields<'_> {
             out.extend_from_slice(CRLF);
         }
         if let Encoder::Chunked = body {
-            write_name(out, &TRANSFER_ENCODING, None);
+            write_name(out, &TRANSFER_ENCODING, names.as_mut());
             write_value(out, b"chunked");
         }
         if let Some((name, value)) = self.with {

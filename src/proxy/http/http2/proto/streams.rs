@@ -18,7 +18,7 @@ use super::{
 /// not cost more than a few of memory.
 const JOINED: usize = 4096;
 /// Interim answers that may wait to be taken; those beyond are left out.
-const MOST_AHEAD: usize = 8;
+const MOST_AHEAD: usize = 2;
 /// So many places are kept for streams to come when there are none.
 const KEPT: usize = 64;
 

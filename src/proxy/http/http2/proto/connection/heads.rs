@@ -175,9 +175,7 @@ impl Connection {
 
     fn receive_response(&mut self, key: Key, ends: bool, section: Section) -> Result<(), Reason> {
         let bad = Reason::PROTOCOL_ERROR;
-        if section.is_larger_than(self.config.max_header_list as usize) {
-            return Err(bad);
-        }
+        let large = section.is_larger_than(self.config.max_header_list as usize);
         let fields = section.fields().min(MAX_EXPECTED);
         let Ok(Message { head, length }) = section.into_response() else {
             return Err(bad);
@@ -188,8 +186,14 @@ impl Connection {
             if ends || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Err(bad);
             }
-            self.streams[key].hears_ahead(head);
+            // Nobody depends on a hint.
+            if !large {
+                self.streams[key].hears_ahead(head);
+            }
             return Ok(());
+        }
+        if large {
+            return Err(bad);
         }
         self.fields = fields;
         let stream = &mut self.streams[key];

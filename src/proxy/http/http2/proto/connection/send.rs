@@ -95,11 +95,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends an interim answer (1xx), if there is room for it and the answer is still to come.
+    /// Sends an interim answer (1xx), if the answer is still to come and no body waits for the room.
     pub fn inform(&mut self, key: Key, status: StatusCode, headers: &HeaderMap) {
         let stream = &self.streams[key];
         let comes = stream.error.is_none() && stream.sending == Half::Head;
-        if comes && self.out.len() < OVERFULL {
+        let others = !self.waiting.is_empty() || self.turns > 0;
+        if comes && !others && self.out.len() < FULL {
             let id = stream.id;
             self.write_head(id, false, |encoder, out| {
                 encoder.response(status, headers.iter(), out);
