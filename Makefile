@@ -16,7 +16,7 @@ demo: setup ## Watch mTLS, breaker, fallback, bulkhead and a trace at work (ARGS
 
 .PHONY: check
 check: setup ## Format, clippy with warnings denied, unit tests
-	$(CARGO) fmt --check
+	@scripts/format --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --test e2e -- -D warnings
 	SEEDS=10 $(CARGO) test --lib
@@ -65,7 +65,7 @@ chart: ## Lint and render the Helm chart under its value sets; its README is fre
 
 .PHONY: fmt
 fmt: ## Format the code
-	$(CARGO) fmt
+	@scripts/format
 
 .PHONY: lint
 lint: setup ## Clippy, warnings denied

@@ -41,7 +41,11 @@ pub fn bounded(target: fn(&[u8]), data: &[u8]) {
     target(data);
     let most = MOST.load(Relaxed).saturating_sub(before);
     let allowed = FOR_ANY + PER_BYTE * data.len();
-    assert!(most <= allowed, "{most} bytes held for an input of {}", data.len());
+    assert!(
+        most <= allowed,
+        "{most} bytes held for an input of {}",
+        data.len()
+    );
 }
 
 /// The binary of one target.

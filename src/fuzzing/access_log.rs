@@ -15,7 +15,11 @@ pub fn access_log(data: &[u8]) {
     record.write_line(&mut line);
     let (end, text) = line.split_last().expect("a line");
     assert_eq!(*end, b'\n');
-    assert!(text.iter().all(|byte| (0x20..0x7f).contains(byte)), "{:?}", text.escape_ascii());
+    assert!(
+        text.iter().all(|byte| (0x20..0x7f).contains(byte)),
+        "{:?}",
+        text.escape_ascii()
+    );
     assert!(text.len() < 4_096, "{}", text.len());
     let read: serde_json::Value = serde_json::from_slice(text).expect("JSON");
     let path = read["path"].as_str().expect("a path");

@@ -39,10 +39,16 @@ pub fn access_path(data: &[u8]) {
         seen = READINGS[usize::from(*step) % READINGS.len()](&seen);
     }
     let seen = resolved(&merged(&seen.replace('\\', "/")));
-    let lower = steps.iter().any(|step| usize::from(*step) % READINGS.len() == 6);
+    let lower = steps
+        .iter()
+        .any(|step| usize::from(*step) % READINGS.len() == 6);
     for prefix in prefixes(compared) {
         assert!(is_under(compared.as_bytes(), prefix.as_bytes()));
-        let prefix = if lower { prefix.to_ascii_lowercase() } else { prefix.to_owned() };
+        let prefix = if lower {
+            prefix.to_ascii_lowercase()
+        } else {
+            prefix.to_owned()
+        };
         assert!(
             is_under(seen.as_bytes(), prefix.as_bytes()),
             "{path:?} is under {prefix:?} and read as {seen:?}"
@@ -52,10 +58,16 @@ pub fn access_path(data: &[u8]) {
 
 /// The prefixes of a path that can be written in a rule.
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+    let ends = path
+        .match_indices('/')
+        .map(|(at, _)| at)
+        .chain([path.len()]);
     let writable = |prefix: &&str| {
         let foreign = |c: char| "%?#;\\".contains(c) || c.is_whitespace() || c.is_control();
-        !prefix.is_empty() && !prefix.contains("//") && !prefix.ends_with('/') && !prefix.contains(foreign)
+        !prefix.is_empty()
+            && !prefix.contains("//")
+            && !prefix.ends_with('/')
+            && !prefix.contains(foreign)
     };
     ends.map(|end| &path[..end]).filter(writable)
 }
@@ -66,7 +78,8 @@ fn decoded(path: &str) -> String {
     while let [first, after @ ..] = rest {
         rest = after;
         let pair = after.get(..2).and_then(|pair| str::from_utf8(pair).ok());
-        let pair = pair.filter(|pair| *first == b'%' && pair.bytes().all(|b| b.is_ascii_hexdigit()));
+        let pair =
+            pair.filter(|pair| *first == b'%' && pair.bytes().all(|b| b.is_ascii_hexdigit()));
         match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
             Some(byte) => {
                 decoded.push(byte);

@@ -76,7 +76,10 @@ fn check_answer(review: &Value, answer: &Value) {
     assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
     let refused = answer["response"]["allowed"] == false;
     assert_eq!(refused, answer["response"].get("status").is_some());
-    let warnings = answer["response"]["warnings"].as_array().into_iter().flatten();
+    let warnings = answer["response"]["warnings"]
+        .as_array()
+        .into_iter()
+        .flatten();
     for warning in warnings {
         let warning = warning.as_str().expect("a text");
         assert!((1..=256).contains(&warning.len()), "{warning}");

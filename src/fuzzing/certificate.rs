@@ -52,7 +52,10 @@ fn check_certificate(der: &[u8]) {
     // The length of the URI comes before it (RFC 5280, 4.2.1.6).
     let mut places = der.windows(uri.len()).enumerate().skip(1);
     let last = uri.len().to_be_bytes()[7];
-    assert!(places.any(|(at, window)| window == uri && der[at - 1] == last), "{id} is not in it");
+    assert!(
+        places.any(|(at, window)| window == uri && der[at - 1] == last),
+        "{id} is not in it"
+    );
     let chain = [CertificateDer::from(der), CertificateDer::from(&b"x"[..])];
     assert_eq!(certificate_id(&chain), Some(id), "the first one counts");
 }
@@ -94,7 +97,10 @@ fn check_authority([roots, chain, key]: [&str; 3]) {
             let text = error.to_string();
             assert!(text.len() < 1_024, "{text}");
             let secret = key.lines().find(|line| line.len() >= 40);
-            assert!(secret.is_none_or(|secret| !text.contains(secret)), "it tells the key");
+            assert!(
+                secret.is_none_or(|secret| !text.contains(secret)),
+                "it tells the key"
+            );
         }
     }
 }

@@ -12,7 +12,10 @@ pub fn client_hello(data: &[u8]) {
     let whole = peek(bytes);
     for cut in (0..bytes.len()).step_by(bytes.len() / 256 + 1) {
         let part = peek(&bytes[..cut]);
-        assert!(part == Peek::Incomplete || part == whole, "changed at {cut}");
+        assert!(
+            part == Peek::Incomplete || part == whole,
+            "changed at {cut}"
+        );
     }
     if let Peek::Hello(hello) = &whole {
         assert!(hello.sni.as_ref().is_none_or(|name| name.len() <= 253));

@@ -24,7 +24,10 @@ pub fn detect(data: &[u8]) {
     let whole = look(data);
     for cut in (0..data.len()).step_by(data.len() / 256 + 1) {
         let part = look(&data[..cut]);
-        assert!(part == Detected::NeedMore || part == whole, "changed at {cut}");
+        assert!(
+            part == Detected::NeedMore || part == whole,
+            "changed at {cut}"
+        );
     }
     let seen = &data[..data.len().min(MAX_LOOK_AHEAD)];
     // Known to be HTTP/2, or on its way there.
@@ -33,7 +36,10 @@ pub fn detect(data: &[u8]) {
     let full = seen.len() == MAX_LOOK_AHEAD;
     let http1 = !binary && (WITH_VERSION.is_match(seen) || full && LONG_LINE.is_match(seen));
     assert_eq!(whole == Detected::Http1, http1);
-    assert!(whole != Detected::NeedMore || !full, "the look ahead is bounded");
+    assert!(
+        whole != Detected::NeedMore || !full,
+        "the look ahead is bounded"
+    );
     if is_request_to_httparse(data) {
         assert_eq!(whole, Detected::Http1);
     }
@@ -46,7 +52,10 @@ fn is_request_to_httparse(data: &[u8]) -> bool {
     let mut request = httparse::Request::new(&mut headers);
     // Whatever comes of the headers, the line before them was taken.
     let _ = request.parse(data);
-    let empty = data.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+    let empty = data
+        .iter()
+        .take_while(|byte| b"\r\n".contains(byte))
+        .count();
     let line = request.method.map_or(0, str::len) + request.path.map_or(0, str::len);
     request.version.is_some()
         && empty <= 8

@@ -32,7 +32,10 @@ fn check_response(response: DeltaDiscoveryResponse) {
     let nonce = response.nonce.clone();
     let received = Session::new("fuzz").received(response);
     assert_eq!(received.reply.response_nonce, nonce);
-    assert_eq!(received.reply.error_detail.is_some(), !received.refused.is_empty());
+    assert_eq!(
+        received.reply.error_detail.is_some(),
+        !received.refused.is_empty()
+    );
     for reason in &received.refused {
         assert!(reason.len() <= MAX_REASON, "{}", reason.len());
     }
@@ -40,7 +43,10 @@ fn check_response(response: DeltaDiscoveryResponse) {
         assert!(received.updates.is_empty() && received.refused.len() == 1);
         return;
     };
-    assert_eq!(received.updates.len() + received.refused.len(), sent + removed);
+    assert_eq!(
+        received.updates.len() + received.refused.len(),
+        sent + removed
+    );
     for update in &received.updates {
         match update {
             Update::Present { name, resource, .. } => {
@@ -57,16 +63,25 @@ fn check_wishes(request: &DeltaDiscoveryRequest) {
     let mut session = Session::new("fuzz");
     let (mut wanted, mut unwanted) = (BTreeSet::new(), BTreeSet::new());
     for name in &request.resource_names_subscribe {
-        session.change(ResourceName::new(Kind::Service, &**name), Change::Subscribe(None));
+        session.change(
+            ResourceName::new(Kind::Service, &**name),
+            Change::Subscribe(None),
+        );
         wanted.insert(name.clone());
     }
     for name in &request.resource_names_unsubscribe {
-        session.change(ResourceName::new(Kind::Service, &**name), Change::Unsubscribe);
+        session.change(
+            ResourceName::new(Kind::Service, &**name),
+            Change::Unsubscribe,
+        );
         wanted.remove(name);
         unwanted.insert(name.clone());
     }
     while let Some(request) = session.next_request() {
-        let (more, fewer) = (request.resource_names_subscribe, request.resource_names_unsubscribe);
+        let (more, fewer) = (
+            request.resource_names_subscribe,
+            request.resource_names_unsubscribe,
+        );
         assert!((1..=500).contains(&(more.len() + fewer.len())));
         assert!(more.iter().all(|name| wanted.remove(name)));
         assert!(fewer.iter().all(|name| unwanted.remove(name)));

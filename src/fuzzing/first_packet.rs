@@ -47,7 +47,10 @@ fn postgres(u: &mut Unstructured<'_>) -> Result<Opening> {
     let codes = [196_608_u32, 196_610, 80_877_103, 80_877_104, 80_877_102];
     let mut body = u.choose(&codes)?.to_be_bytes().to_vec();
     for _ in 0..u.int_in_range(0..=4)? {
-        body.extend_from_slice(u.choose(&["user", "database", "options", "GET / HTTP/1.1"])?.as_bytes());
+        body.extend_from_slice(
+            u.choose(&["user", "database", "options", "GET / HTTP/1.1"])?
+                .as_bytes(),
+        );
         body.push(0);
         body.extend_from_slice(u.arbitrary()?);
         body.push(0);

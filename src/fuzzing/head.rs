@@ -46,9 +46,30 @@ const NAMES: [&str; 18] = [
     "via",
 ];
 const WORDS: [&str; 24] = [
-    "shop", "shop:80", "evil", "[::1]", "close", "keep-alive", "upgrade", "Upgrade", "x-a", "x-b",
-    "host", "authorization", "content-length", "te", "trailers", "gzip", "chunked", "websocket",
-    "h2c", "H2C", "5", "+5", "", "\u{e9}",
+    "shop",
+    "shop:80",
+    "evil",
+    "[::1]",
+    "close",
+    "keep-alive",
+    "upgrade",
+    "Upgrade",
+    "x-a",
+    "x-b",
+    "host",
+    "authorization",
+    "content-length",
+    "te",
+    "trailers",
+    "gzip",
+    "chunked",
+    "websocket",
+    "h2c",
+    "H2C",
+    "5",
+    "+5",
+    "",
+    "\u{e9}",
 ];
 const HOP_BY_HOP: [&str; 5] = [
     "connection",
@@ -98,7 +119,14 @@ fn make(u: &mut Unstructured<'_>) -> Result<Option<Parts>> {
     for _ in 0..u.int_in_range(0..=6)? {
         let mut value = Vec::new();
         for n in 0..u.int_in_range(1..=3)? {
-            value.extend_from_slice(if n == 0 { "" } else { u.choose(&[",", ", ", "\t, ,"])? }.as_bytes());
+            value.extend_from_slice(
+                if n == 0 {
+                    ""
+                } else {
+                    u.choose(&[",", ", ", "\t, ,"])?
+                }
+                .as_bytes(),
+            );
             value.extend_from_slice(u.choose(&WORDS)?.as_bytes());
         }
         request = request.header(*u.choose(&NAMES)?, value);
@@ -111,7 +139,10 @@ fn check_accepted(parts: &Parts) {
     assert!(all(HOST) <= 1 && all(header::CONTENT_LENGTH) <= 1);
     assert!(all(header::TRANSFER_ENCODING) + all(header::CONTENT_LENGTH) <= 1);
     if let Some(host) = host(parts) {
-        assert!(!host.is_empty() && !host.contains(['@', '/', ' ']), "{host:?}");
+        assert!(
+            !host.is_empty() && !host.contains(['@', '/', ' ']),
+            "{host:?}"
+        );
     } else {
         assert_ne!(parts.version, Version::HTTP_11);
     }
@@ -123,7 +154,13 @@ fn check_stripped(before: &HeaderMap, after: &HeaderMap, upgrade: Upgrade) {
         None => assert!(!after.contains_key(header::CONNECTION)),
         Some(protocol) => {
             assert_eq!(upgrade, Upgrade::Keep);
-            assert!(!protocol.as_bytes().to_ascii_lowercase().windows(3).any(|w| w == b"h2c"));
+            assert!(
+                !protocol
+                    .as_bytes()
+                    .to_ascii_lowercase()
+                    .windows(3)
+                    .any(|w| w == b"h2c")
+            );
             assert_eq!(after[header::CONNECTION], "upgrade");
         }
     }
@@ -147,7 +184,10 @@ fn as_http2(parts: &Parts, default: &Authority) -> Parts {
     let mut h2 = parts.clone();
     h2.version = Version::HTTP_2;
     let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
-    h2.uri = uri.path_and_query(path).build().expect("all three parts are present");
+    h2.uri = uri
+        .path_and_query(path)
+        .build()
+        .expect("all three parts are present");
     h2.headers.remove(HOST);
     h2
 }
@@ -162,8 +202,14 @@ fn check_versions(parts: &Parts) {
     let named = host(parts).unwrap_or("default.test");
     assert_eq!(h2.uri.authority().map(Authority::as_str), Some(named));
     assert!(!h2.headers.contains_key(HOST));
-    let path = parts.uri.path_and_query().map_or("/".to_owned(), ToString::to_string);
-    assert_eq!(h2.uri.path_and_query().map(ToString::to_string), Some(path.clone()));
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or("/".to_owned(), ToString::to_string);
+    assert_eq!(
+        h2.uri.path_and_query().map(ToString::to_string),
+        Some(path.clone())
+    );
     let others = |parts: &Parts| {
         let mut headers = parts.headers.clone();
         headers.remove(HOST);
@@ -180,6 +226,9 @@ fn check_versions(parts: &Parts) {
 fn check_http1(parts: &Parts, host: &str, path: &str) {
     let written = Http1Target::of(parts);
     let own = parts.headers.get(HOST).map(HeaderValue::as_bytes);
-    assert_eq!(written.host.map_or(own, |host| Some(host.as_bytes())), Some(host.as_bytes()));
+    assert_eq!(
+        written.host.map_or(own, |host| Some(host.as_bytes())),
+        Some(host.as_bytes())
+    );
     assert_eq!(written.target, path);
 }

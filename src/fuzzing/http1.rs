@@ -63,7 +63,11 @@ fn serve(bytes: &[u8], piece: usize) -> Served {
 }
 
 /// What the proxy does with a request, up to its choice of an endpoint.
-async fn answer(request: Request<RequestBody>, faulty: bool, accepted: Rc<RefCell<Vec<Seen>>>) -> Response<Replayed> {
+async fn answer(
+    request: Request<RequestBody>,
+    faulty: bool,
+    accepted: Rc<RefCell<Vec<Seen>>>,
+) -> Response<Replayed> {
     let (mut parts, body) = request.into_parts();
     let mut response = Response::new(Replayed::new(Bytes::new(), None, SizeHint::with_exact(0)));
     if faulty || head::validate(&parts).is_err() {
@@ -73,7 +77,11 @@ async fn answer(request: Request<RequestBody>, faulty: bool, accepted: Rc<RefCel
         return response;
     }
     let host = head::host(&parts).map(str::to_owned);
-    let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let target = parts
+        .uri
+        .path_and_query()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let method = parts.method.clone();
     let hint = body.size_hint();
     let Ok(collected) = body.collect().await else {
@@ -82,7 +90,12 @@ async fn answer(request: Request<RequestBody>, faulty: bool, accepted: Rc<RefCel
     let trailers = collected.trailers().cloned();
     let body = collected.to_bytes();
     prepare(&mut parts);
-    check_sent(parts, Replayed::new(body.clone(), trailers, hint), host.as_deref(), &body);
+    check_sent(
+        parts,
+        Replayed::new(body.clone(), trailers, hint),
+        host.as_deref(),
+        &body,
+    );
     accepted.borrow_mut().push(Seen {
         method,
         target,

@@ -59,7 +59,10 @@ struct Whole {
 fn receive(bytes: &[u8], head: bool) -> Option<Response<Whole>> {
     let wire = Wire::answering(bytes);
     let method = if head { "HEAD" } else { "GET" };
-    let request = Request::builder().method(method).uri("/").header("host", "shop");
+    let request = Request::builder()
+        .method(method)
+        .uri("/")
+        .header("host", "shop");
     let (request, ()) = request.body(()).expect("a request").into_parts();
     let target = Http1Target::of(&request);
     let mut receiving = pin!(async {

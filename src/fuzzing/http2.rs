@@ -92,7 +92,9 @@ fn hear(role: Role, bytes: &[u8], step: usize) -> Heard {
         keys.push(accepted.key);
         passes_on(&accepted.head);
         let head = accepted.head;
-        heard.requests.push((head.method, head.uri.to_string(), head.headers));
+        heard
+            .requests
+            .push((head.method, head.uri.to_string(), head.headers));
     }
     assert!(keys.len() <= 8, "{} streams at a time", keys.len());
     for key in keys {
@@ -139,7 +141,11 @@ fn read(connection: &mut Connection, key: Key) -> (Vec<u8>, Option<HeaderMap>) {
 
 fn check_written(mut written: &[u8], came: usize) {
     // Of nine bytes that came no more than an answer of 17, or two of 13.
-    assert!(written.len() <= 400 + 3 * came, "{} of {came}", written.len());
+    assert!(
+        written.len() <= 400 + 3 * came,
+        "{} of {came}",
+        written.len()
+    );
     while let [l0, l1, l2, _kind, _flags, _, _, _, _, rest @ ..] = written {
         let length = u32::from_be_bytes([0, *l0, *l1, *l2]) as usize;
         assert!(length <= 16_384);
@@ -164,12 +170,16 @@ fn passes_on(parts: &Parts) {
     };
     let fields = parts.headers.iter().filter(|(name, _)| *name != HOST);
     let length = parts.headers.contains_key("content-length");
-    near.request(&head, fields, !length).expect("a new connection");
+    near.request(&head, fields, !length)
+        .expect("a new connection");
     let mut far = begin(Role::Server, 8192);
     assert_eq!(far.receive(near.pending()), near.pending().len());
     let read = far.accept().expect("the same request").head;
     assert_eq!(read.method, parts.method);
-    assert_eq!(read.uri.authority().map(Authority::as_str), Some(target.authority));
+    assert_eq!(
+        read.uri.authority().map(Authority::as_str),
+        Some(target.authority)
+    );
     let path = read.uri.path_and_query().map(|path| path.as_str());
     assert_eq!(path, Some(&*target.path));
     let mut headers = parts.headers.clone();

@@ -25,20 +25,60 @@ const ANNOTATIONS: [&str; 14] = [
     "injct",
 ];
 const SAID: [&str; 16] = [
-    "enabled", "disabled", "", "80", "8000-8099,22", "0", "192.0.2.0/24", "fd00::/8", "100m", "64Mi",
-    "1e3", "debug", "0.5", "strict", "permissive", "$(HOME) \"\\ \n",
+    "enabled",
+    "disabled",
+    "",
+    "80",
+    "8000-8099,22",
+    "0",
+    "192.0.2.0/24",
+    "fd00::/8",
+    "100m",
+    "64Mi",
+    "1e3",
+    "debug",
+    "0.5",
+    "strict",
+    "permissive",
+    "$(HOME) \"\\ \n",
 ];
 const WORDS: [&str; 12] = [
-    "app", "web", "outrigger-proxy", "outrigger-init", "outrigger-state", "/probe/app/liveness", "a/b",
-    "~1", "$(HOME)", "", "\u{e9}\n", "OUTRIGGER_PROBES",
+    "app",
+    "web",
+    "outrigger-proxy",
+    "outrigger-init",
+    "outrigger-state",
+    "/probe/app/liveness",
+    "a/b",
+    "~1",
+    "$(HOME)",
+    "",
+    "\u{e9}\n",
+    "OUTRIGGER_PROBES",
 ];
 const FIELDS: [&str; 10] = [
-    "ports", "env", "securityContext", "volumeMounts", "lifecycle", "livenessProbe", "readinessProbe",
-    "startupProbe", "restartPolicy", "newer",
+    "ports",
+    "env",
+    "securityContext",
+    "volumeMounts",
+    "lifecycle",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "restartPolicy",
+    "newer",
 ];
 const SPEC: [&str; 10] = [
-    "hostNetwork", "volumes", "imagePullSecrets", "securityContext", "serviceAccountName",
-    "automountServiceAccountToken", "dnsPolicy", "shareProcessNamespace", "restartPolicy", "newer",
+    "hostNetwork",
+    "volumes",
+    "imagePullSecrets",
+    "securityContext",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    "dnsPolicy",
+    "shareProcessNamespace",
+    "restartPolicy",
+    "newer",
 ];
 
 /// Any pod. Without a wish it is left alone; injected it is the same pod and more, and injected
@@ -70,7 +110,10 @@ pub(super) fn check(pod: &Value, namespace: &Annotations) {
 
 fn check_unasked(pod: &Value) {
     let mut pod = pod.clone();
-    if let Some(annotations) = pod.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+    if let Some(annotations) = pod
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut)
+    {
         annotations.remove("outrigger.dev/inject");
     }
     if let Ok(injection) = inject(&pod, &Annotations::new(), &MeshConfig::default()) {
@@ -85,15 +128,44 @@ fn check_kept(before: &Value, after: &Value) {
         but.iter().for_each(|name| drop(fields.remove(*name)));
         fields
     };
-    assert_eq!(fields(before, &["metadata", "spec"]), fields(after, &["metadata", "spec"]));
-    let (metadata, spec) = (["labels"], ["containers", "initContainers", "volumes", "imagePullSecrets"]);
-    assert_eq!(fields(&before["metadata"], &metadata), fields(&after["metadata"], &metadata));
-    assert_eq!(fields(&before["spec"], &spec), fields(&after["spec"], &spec));
-    let probes = ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"];
+    assert_eq!(
+        fields(before, &["metadata", "spec"]),
+        fields(after, &["metadata", "spec"])
+    );
+    let (metadata, spec) = (
+        ["labels"],
+        [
+            "containers",
+            "initContainers",
+            "volumes",
+            "imagePullSecrets",
+        ],
+    );
+    assert_eq!(
+        fields(&before["metadata"], &metadata),
+        fields(&after["metadata"], &metadata)
+    );
+    assert_eq!(
+        fields(&before["spec"], &spec),
+        fields(&after["spec"], &spec)
+    );
+    let probes = [
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ];
     let items = |of: &Value, list: &str| -> Vec<Map<String, Value>> {
         let items = of["spec"][list].as_array().into_iter().flatten();
-        let ours = |item: &&Value| item["name"].as_str().is_some_and(|name| name.starts_with("outrigger-"));
-        items.filter(|item| !ours(item)).map(|item| fields(item, &probes)).collect()
+        let ours = |item: &&Value| {
+            item["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("outrigger-"))
+        };
+        items
+            .filter(|item| !ours(item))
+            .map(|item| fields(item, &probes))
+            .collect()
     };
     for list in ["initContainers", "containers", "volumes"] {
         let (before, after) = (items(before, list), items(after, list));
@@ -128,7 +200,10 @@ fn annotations(u: &mut Unstructured<'_>) -> Result<Annotations> {
     let mut annotations = BTreeMap::new();
     for _ in 0..u.int_in_range(0..=3)? {
         let name = u.choose(&ANNOTATIONS)?;
-        annotations.insert(format!("outrigger.dev/{name}"), (*u.choose(&SAID)?).to_owned());
+        annotations.insert(
+            format!("outrigger.dev/{name}"),
+            (*u.choose(&SAID)?).to_owned(),
+        );
     }
     Ok(annotations)
 }
@@ -141,7 +216,11 @@ fn containers(u: &mut Unstructured<'_>) -> Result<Vec<Value>> {
         container.insert("name".into(), name.into());
         for _ in 0..u.int_in_range(0..=4)? {
             let field = *u.choose(&FIELDS)?;
-            let value = if field.ends_with("Probe") { probe(u)? } else { value(u, 3)? };
+            let value = if field.ends_with("Probe") {
+                probe(u)?
+            } else {
+                value(u, 3)?
+            };
             container.insert(field.into(), value);
         }
         containers.push(container.into());
@@ -156,7 +235,9 @@ fn probe(u: &mut Unstructured<'_>) -> Result<Value> {
         _ => json!(u.arbitrary::<u16>()?),
     };
     let handler = match u.int_in_range(0..=4)? {
-        0 => json!({"httpGet": {"port": port, "path": *u.choose(&WORDS)?, "scheme": *u.choose(&["HTTP", "HTTPS", "x"])?}}),
+        0 => {
+            json!({"httpGet": {"port": port, "path": *u.choose(&WORDS)?, "scheme": *u.choose(&["HTTP", "HTTPS", "x"])?}})
+        }
         1 => json!({"tcpSocket": {"port": port, "host": *u.choose(&["", "x"])?}}),
         2 => json!({"grpc": {"port": port, "service": *u.choose(&WORDS)?}}),
         3 => json!({"exec": {"command": ["x"]}}),
@@ -182,7 +263,16 @@ fn value(u: &mut Unstructured<'_>, depth: u32) -> Result<Value> {
         _ => {
             let mut object = Map::new();
             for _ in 0..u.int_in_range(0..=3)? {
-                let names = ["name", "value", "preStop", "httpGet", "port", "path", "runAsUser", "containerPort"];
+                let names = [
+                    "name",
+                    "value",
+                    "preStop",
+                    "httpGet",
+                    "port",
+                    "path",
+                    "runAsUser",
+                    "containerPort",
+                ];
                 object.insert((*u.choose(&names)?).into(), value(u, depth - 1)?);
             }
             object.into()

@@ -1,10 +1,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::resource;
-use crate::{
-    controller::registry_file::Registry,
-    identity::SpiffeId,
-};
+use crate::{controller::registry_file::Registry, identity::SpiffeId};
 
 /// A registry file. One that is read stands for resources that every proxy accepts, each once; one
 /// that is refused says at which places of the text, in a bounded number of lines.
@@ -16,10 +13,15 @@ pub fn registry(data: &[u8]) {
         Ok(registry) => check(&registry),
         Err(refused) => {
             assert!((1..=20).contains(&refused.mistakes.len()));
-            let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count() as u64;
+            let lines = text
+                .split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
+                .count() as u64;
             for mistake in &refused.mistakes {
                 let line = mistake.position.line;
-                assert!((1..=lines + 1).contains(&line), "line {line} of {lines}: {refused}");
+                assert!(
+                    (1..=lines + 1).contains(&line),
+                    "line {line} of {lines}: {refused}"
+                );
             }
         }
     }

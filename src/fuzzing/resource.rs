@@ -45,7 +45,10 @@ pub(super) fn check(name: &ResourceName, resource: &Resource) {
     let json = resource.to_json();
     let again = Resource::from_json(name, &json).expect("what was accepted is accepted again");
     let read = |json: &[u8]| serde_json::from_slice::<Value>(json).expect("it was written");
-    assert!(alike(&read(&again.to_json()), &read(&json)), "{again:?} was {resource:?}");
+    assert!(
+        alike(&read(&again.to_json()), &read(&json)),
+        "{again:?} was {resource:?}"
+    );
     match resource {
         Resource::Service(service) => check_service(service),
         Resource::Endpoints(endpoints) => check_endpoints(endpoints),
@@ -76,12 +79,18 @@ pub(super) fn alike(one: &Value, other: &Value) -> bool {
 }
 
 fn check_service(service: &Service) {
-    let consumers = service.routes.iter().filter_map(|route| route.consumers.as_deref());
+    let consumers = service
+        .routes
+        .iter()
+        .filter_map(|route| route.consumers.as_deref());
     for namespace in consumers.chain(["elsewhere"]) {
         let compiled = RouteTable::compile(service, namespace);
         compiled.expect("what passes the checks compiles");
     }
-    let policies = service.routes.iter().filter_map(|route| route.policy.as_ref());
+    let policies = service
+        .routes
+        .iter()
+        .filter_map(|route| route.policy.as_ref());
     policies.chain([&service.policy]).for_each(check_policy);
 }
 
@@ -91,7 +100,9 @@ fn check_workload(workload: &Workload) {
         let table = access::Table::compile(access, "mesh.local");
         assert_eq!(table.policies(80).count(), {
             let policies = access.policies.iter();
-            policies.filter(|p| p.ports.is_empty() || p.ports.contains(&80)).count()
+            policies
+                .filter(|p| p.ports.is_empty() || p.ports.contains(&80))
+                .count()
         });
     }
 }
@@ -131,7 +142,10 @@ fn check_endpoints(endpoints: &Endpoints) {
     let now = Instant::now();
     balancer.update(endpoints, now);
     let mut rng = fastrand::Rng::with_seed(1);
-    let weighted = endpoints.endpoints.iter().any(|endpoint| endpoint.weight > 0);
+    let weighted = endpoints
+        .endpoints
+        .iter()
+        .any(|endpoint| endpoint.weight > 0);
     let picked = balancer.pick(now, &mut rng, |_| 1.0);
     assert_eq!(picked.is_some(), weighted);
     if let Some(endpoint) = picked.and_then(|id| balancer.endpoint(id)) {

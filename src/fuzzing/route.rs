@@ -4,15 +4,35 @@ use arbitrary::{Result, Unstructured};
 use http::{Request, request::Parts};
 
 use crate::{
-    discovery::model::{GrpcMethodMatch, PathMatch, Protocol, Route, RouteMatch, Service, ValueMatch},
+    discovery::model::{
+        GrpcMethodMatch, PathMatch, Protocol, Route, RouteMatch, Service, ValueMatch,
+    },
     proxy::route::RouteTable,
 };
 
 const HOSTS: [&str; 8] = [
-    "shop", "cart.shop", "a.cart.shop", "*.shop", "*.cart.shop", "CART.shop", "x.test", "*.test",
+    "shop",
+    "cart.shop",
+    "a.cart.shop",
+    "*.shop",
+    "*.cart.shop",
+    "CART.shop",
+    "x.test",
+    "*.test",
 ];
 const PATHS: [&str; 12] = [
-    "/", "/a", "/a/", "/a/b", "/a/b/", "/ab", "/a//b", "/pkg.Svc/Get", "/pkg.Svc", "/%61", "/A", "/a.b",
+    "/",
+    "/a",
+    "/a/",
+    "/a/b",
+    "/a/b/",
+    "/ab",
+    "/a//b",
+    "/pkg.Svc/Get",
+    "/pkg.Svc",
+    "/%61",
+    "/A",
+    "/a.b",
 ];
 const PATTERNS: [&str; 9] = [
     "/a.*", "/a|/b", ".*", "/[ab]/?", "(?i)/A", "a", "/a/b", "", "pkg\\..*",
@@ -21,10 +41,29 @@ const NAMES: [&str; 4] = ["x-a", "X-A", "x-b", "host"];
 const VALUES: [&str; 6] = ["1", "2", "1, 2", "a.*", "", "[12]"];
 const SERVICES: [&str; 3] = ["pkg.Svc", "a", "Svc"];
 const AUTHORITIES: [&str; 12] = [
-    "shop", "shop:80", "SHOP.", "cart.shop", "a.cart.shop:1", "a.b.cart.shop", "x.test", ".shop",
-    "other", "[::1]:80", "[::1]", "*.shop",
+    "shop",
+    "shop:80",
+    "SHOP.",
+    "cart.shop",
+    "a.cart.shop:1",
+    "a.b.cart.shop",
+    "x.test",
+    ".shop",
+    "other",
+    "[::1]:80",
+    "[::1]",
+    "*.shop",
 ];
-const QUERIES: [&str; 8] = ["", "?a=1", "?a=1&a=2", "?a", "?b=1&a=2", "?a=%31", "?a=1#f", "?=&a=1, 2"];
+const QUERIES: [&str; 8] = [
+    "",
+    "?a=1",
+    "?a=1&a=2",
+    "?a",
+    "?b=1&a=2",
+    "?a=%31",
+    "?a=1#f",
+    "?=&a=1, 2",
+];
 
 /// The table and a search through all matches, one by one and by the Gateway API's words, choose
 /// the same rule for the same request.
@@ -36,10 +75,18 @@ pub fn route(data: &[u8]) {
         return;
     };
     for _ in 0..4 {
-        let Ok(Some(request)) = request(&mut u) else { return };
-        let found = table.find(&request).map(|found| (found.rule.index, found.prefix));
+        let Ok(Some(request)) = request(&mut u) else {
+            return;
+        };
+        let found = table
+            .find(&request)
+            .map(|found| (found.rule.index, found.prefix));
         let expected = naive::find(&service.routes, namespace, &request);
-        assert_eq!(found, expected, "{:?} {:?}\n{:#?}", request.uri, request.headers, service.routes);
+        assert_eq!(
+            found, expected,
+            "{:?} {:?}\n{:#?}",
+            request.uri, request.headers, service.routes
+        );
     }
 }
 
@@ -119,7 +166,8 @@ fn value(u: &mut Unstructured<'_>, names: &[&str]) -> Result<ValueMatch> {
 
 fn request(u: &mut Unstructured<'_>) -> Result<Option<Parts>> {
     let authority = text(u, &AUTHORITIES)?;
-    let target = text(u, &PATHS)? + *u.choose(&["", "", "b", "/b", "pkg.Svc/Get"])? + *u.choose(&QUERIES)?;
+    let target =
+        text(u, &PATHS)? + *u.choose(&["", "", "b", "/b", "pkg.Svc/Get"])? + *u.choose(&QUERIES)?;
     let mut request = Request::builder().method(*u.choose(&["GET", "POST", "get"])?);
     request = match u.ratio(1, 3)? {
         true => request.uri(format!("http://{authority}{target}")),

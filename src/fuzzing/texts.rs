@@ -24,7 +24,10 @@ pub fn texts(data: &[u8]) {
     if let Some(id) = read_back::<SpiffeId>(text) {
         let parts = (id.trust_domain(), id.namespace(), id.service_account());
         assert_eq!(id.as_str(), text);
-        assert_eq!(SpiffeId::new(parts.0, parts.1, parts.2).ok().as_ref(), Some(&id));
+        assert_eq!(
+            SpiffeId::new(parts.0, parts.1, parts.2).ok().as_ref(),
+            Some(&id)
+        );
     }
     if let Some(key) = read_back::<ServiceKey>(text) {
         assert_ne!(key.port, 0);
@@ -51,7 +54,15 @@ fn check_subnet(subnet: Subnet) {
         IpAddr::V6(addr) => addr.octets().to_vec(),
     };
     let (network, mask) = (bytes(subnet.network()), subnet.mask());
-    assert_eq!(mask.iter().map(|byte| byte.count_ones()).sum::<u32>(), u32::from(subnet.prefix()));
-    assert!(network.iter().zip(&mask).all(|(byte, mask)| byte & !mask == 0));
+    assert_eq!(
+        mask.iter().map(|byte| byte.count_ones()).sum::<u32>(),
+        u32::from(subnet.prefix())
+    );
+    assert!(
+        network
+            .iter()
+            .zip(&mask)
+            .all(|(byte, mask)| byte & !mask == 0)
+    );
     assert!(subnet.contains(subnet.network()) && subnet.overlaps(subnet));
 }

@@ -45,7 +45,10 @@ pub fn trace_context(data: &[u8]) {
     let reference = parent(&headers);
     if let Some((trace, span, flags)) = &reference {
         assert_eq!(context.trace_id.to_string(), *trace);
-        assert_eq!(context.parent.map(|span| span.to_string()).as_ref(), Some(span));
+        assert_eq!(
+            context.parent.map(|span| span.to_string()).as_ref(),
+            Some(span)
+        );
         assert_eq!(context.sampled, flags & 1 != 0);
     }
     let mut sent = headers.clone();
@@ -65,7 +68,10 @@ fn check_sent(context: &TraceContext, sent: &HeaderMap) {
     assert_eq!(trace, context.trace_id.to_string());
     assert_eq!(flags & 1 != 0, context.sampled);
     let again = TraceContext::receive(sent, Sampler::NEVER).expect("it carries a trace");
-    assert_eq!((again.trace_id, again.sampled), (context.trace_id, context.sampled));
+    assert_eq!(
+        (again.trace_id, again.sampled),
+        (context.trace_id, context.sampled)
+    );
     let mut twice = sent.clone();
     again.send(None, &mut twice);
     assert_eq!(twice, *sent, "a proxy that records nothing changes nothing");
@@ -84,14 +90,22 @@ fn parent(headers: &HeaderMap) -> Option<(String, String, u8)> {
     let (version, trace, span) = (text(1), text(2), text(3));
     let more = found.get(5).is_some();
     let zero = |id: &str| id.bytes().all(|digit| digit == b'0');
-    let known = if version == "00" { !more } else { version != "ff" };
+    let known = if version == "00" {
+        !more
+    } else {
+        version != "ff"
+    };
     let valid = known && !zero(&trace) && !zero(&span);
     let flags = u8::from_str_radix(&text(4), 16).expect("two digits");
     valid.then_some((trace, span, flags))
 }
 
 fn state_is_valid(headers: &HeaderMap) -> bool {
-    let lines: Vec<_> = headers.get_all("tracestate").iter().map(HeaderValue::as_bytes).collect();
+    let lines: Vec<_> = headers
+        .get_all("tracestate")
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     let whole = lines.join(&b',');
     let bytes: usize = lines.iter().map(|line| line.len()).sum();
     let mut keys = BTreeSet::new();
@@ -99,7 +113,10 @@ fn state_is_valid(headers: &HeaderMap) -> bool {
     for member in whole.split(|byte| *byte == b',') {
         let start = member.iter().position(|byte| !b" \t".contains(byte));
         let Some(start) = start else { continue };
-        let end = member.iter().rposition(|byte| !b" \t".contains(byte)).expect("there is one");
+        let end = member
+            .iter()
+            .rposition(|byte| !b" \t".contains(byte))
+            .expect("there is one");
         let Some(found) = MEMBER.captures(&member[start..=end]) else {
             return false;
         };

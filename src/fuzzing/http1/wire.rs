@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::proxy::{
     head::Http1Target,
     http::{
-        body::BoxError,
         ahead::Untold,
+        body::BoxError,
         http1::{Connection, Doing, Head, Next, ReplyBody, Spelling, Upkeep},
     },
 };
@@ -125,7 +125,10 @@ pub struct Replayed {
 impl Replayed {
     pub fn new(data: Bytes, trailers: Option<HeaderMap>, hint: SizeHint) -> Self {
         let data = (!data.is_empty()).then(|| Frame::data(data));
-        let frames = data.into_iter().chain(trailers.map(Frame::trailers)).collect();
+        let frames = data
+            .into_iter()
+            .chain(trailers.map(Frame::trailers))
+            .collect();
         Self { frames, hint }
     }
 }

@@ -11,7 +11,14 @@ use crate::{
 };
 
 /// Larger is better: hostname, path, method, headers, query, and the order given.
-type Rank = ((u8, usize), (u8, usize), bool, usize, usize, Reverse<(usize, usize)>);
+type Rank = (
+    (u8, usize),
+    (u8, usize),
+    bool,
+    usize,
+    usize,
+    Reverse<(usize, usize)>,
+);
 
 /// The place of the route among those for the namespace, and the bytes that its prefix matched.
 pub fn find(routes: &[Route], namespace: &str, request: &Parts) -> Option<(usize, usize)> {
@@ -24,9 +31,14 @@ pub fn find(routes: &[Route], namespace: &str, request: &Parts) -> Option<(usize
     let mut best: Option<(Rank, usize)> = None;
     for (place, route) in routes.iter().filter(counts).enumerate() {
         let any = [RouteMatch::default()];
-        let matches = if route.matches.is_empty() { &any[..] } else { &route.matches };
+        let matches = if route.matches.is_empty() {
+            &any[..]
+        } else {
+            &route.matches
+        };
         for (at, a_match) in matches.iter().enumerate() {
-            let Some(((host, path, method, headers, query), prefix)) = rank(route, a_match, request)
+            let Some(((host, path, method, headers, query), prefix)) =
+                rank(route, a_match, request)
             else {
                 continue;
             };
@@ -50,14 +62,21 @@ fn rank(route: &Route, a_match: &RouteMatch, request: &Parts) -> Option<(Specifi
     }?;
     let (path, prefix) = path_rank(a_match, request.uri.path())?;
     let method = a_match.method.as_ref();
-    if method.is_some_and(|method| Method::from_bytes(method.as_bytes()).ok().as_ref() != Some(&request.method)) {
+    if method.is_some_and(|method| {
+        Method::from_bytes(method.as_bytes()).ok().as_ref() != Some(&request.method)
+    }) {
         return None;
     }
     let headers = first_of_each(&a_match.headers, true);
     let query = first_of_each(&a_match.query, false);
     let held = headers.iter().all(|wanted| header_holds(wanted, request))
-        && query.iter().all(|wanted| query_holds(wanted, request.uri.query().unwrap_or("")));
-    held.then_some(((host, path, method.is_some(), headers.len(), query.len()), prefix))
+        && query
+            .iter()
+            .all(|wanted| query_holds(wanted, request.uri.query().unwrap_or("")));
+    held.then_some((
+        (host, path, method.is_some(), headers.len(), query.len()),
+        prefix,
+    ))
 }
 
 fn host_rank(name: &str, host: &str) -> Option<(u8, usize)> {
@@ -89,14 +108,18 @@ fn path_rank(a_match: &RouteMatch, path: &str) -> Option<((u8, usize), usize)> {
         (None, None) => prefix("/"),
         (None, Some(grpc)) => {
             let (service, method) = (grpc.service.as_deref(), grpc.method.as_deref());
-            if !grpc.regex && let Some(service) = service {
+            if !grpc.regex
+                && let Some(service) = service
+            {
                 return match method {
                     Some(method) => (path == format!("/{service}/{method}")).then_some(((4, 0), 0)),
                     None => prefix(&format!("/{service}")),
                 };
             }
             let elements: Vec<_> = path.strip_prefix('/')?.split('/').collect();
-            let [its_service, its_method] = elements[..] else { return None };
+            let [its_service, its_method] = elements[..] else {
+                return None;
+            };
             let holds = |pattern: Option<&str>, text: &str| match pattern {
                 None => true,
                 Some(pattern) if grpc.regex => whole(pattern, text.as_bytes()),
@@ -128,13 +151,19 @@ fn first_of_each(wanted: &[ValueMatch], any_case: bool) -> Vec<&ValueMatch> {
 
 fn header_holds(wanted: &ValueMatch, request: &Parts) -> bool {
     let name = HeaderName::from_bytes(wanted.name.as_bytes()).expect("one of ours");
-    let lines = request.headers.get_all(name).iter().map(|value| value.as_bytes());
+    let lines = request
+        .headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.as_bytes());
     let lines: Vec<_> = lines.collect();
     !lines.is_empty() && value_holds(wanted, &lines.join(&b", "[..]))
 }
 
 fn query_holds(wanted: &ValueMatch, query: &str) -> bool {
-    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut pairs = query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let first = pairs.find(|(key, _)| *key == wanted.name);
     first.is_some_and(|(_, value)| value_holds(wanted, value.as_bytes()))
 }
@@ -151,9 +180,7 @@ fn whole(pattern: &str, text: &[u8]) -> bool {
         static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
     }
     COMPILED.with_borrow_mut(|compiled| {
-        let compile = || {
-            Regex::new(&format!("(?-u)^(?:{pattern})$")).expect("one of ours")
-        };
+        let compile = || Regex::new(&format!("(?-u)^(?:{pattern})$")).expect("one of ours");
         let regex = compiled.entry(pattern.to_owned()).or_insert_with(compile);
         let found = regex.find(text);
         found.is_some_and(|found| found.len() == text.len())
